@@ -1,0 +1,215 @@
+package modbus
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	gb "github.com/goburrow/modbus"
+)
+
+// Table is one of the four address spaces of a unit.
+type Table byte
+
+// The tables.
+const (
+	Holding Table = iota + 1
+	Input
+	Coil
+	Discrete
+)
+
+// String names the table as errors do.
+func (t Table) String() string {
+	switch t {
+	case Holding:
+		return "holding registers"
+	case Input:
+		return "input registers"
+	case Coil:
+		return "coils"
+	case Discrete:
+		return "discrete inputs"
+	}
+	return fmt.Sprintf("table %d", byte(t))
+}
+
+// Range is a closed interval of addresses, as they go on the wire (from 0).
+type Range struct {
+	Table       Table
+	First, Last uint16
+}
+
+// The most that one request may carry (Modbus Application Protocol 1.1b3,
+// chapter 6: a PDU has 253 bytes).
+const (
+	MaxRead  = 125  // registers
+	MaxWrite = 123  // registers
+	MaxBits  = 2000 // coils or discrete inputs
+)
+
+// Unit is one unit id on a line. Its methods are called by one goroutine, the
+// one that owns the line. Every method either does all it says or returns an
+// error; a destination is written only on success.
+type Unit struct {
+	line    *Line
+	id      byte
+	client  gb.Client
+	allowed []Range
+}
+
+// ID returns the unit id.
+func (u *Unit) ID() byte { return u.id }
+
+// Allow adds ranges that may be written. At first nothing may: a profile names
+// its writable registers, and a slip in a driver can not reach the others,
+// some of which wear out a device's flash (modbus.md 8).
+func (u *Unit) Allow(ranges ...Range) { u.allowed = append(u.allowed, ranges...) }
+
+// ReadHolding reads len(dst) holding registers (FC3), 1 to MaxRead.
+func (u *Unit) ReadHolding(ctx context.Context, addr uint16, dst []uint16) error {
+	return u.readWords(ctx, Holding, addr, dst)
+}
+
+// ReadInput reads len(dst) input registers (FC4), 1 to MaxRead.
+func (u *Unit) ReadInput(ctx context.Context, addr uint16, dst []uint16) error {
+	return u.readWords(ctx, Input, addr, dst)
+}
+
+// ReadCoils reads len(dst) coils (FC1), 1 to MaxBits.
+func (u *Unit) ReadCoils(ctx context.Context, addr uint16, dst []bool) error {
+	return u.readBits(ctx, Coil, addr, dst)
+}
+
+// ReadDiscrete reads len(dst) discrete inputs (FC2), 1 to MaxBits.
+func (u *Unit) ReadDiscrete(ctx context.Context, addr uint16, dst []bool) error {
+	return u.readBits(ctx, Discrete, addr, dst)
+}
+
+// WriteRegister writes one holding register (FC6).
+func (u *Unit) WriteRegister(ctx context.Context, addr, v uint16) error {
+	return u.write(ctx, Holding, addr, 1, 1, func() error {
+		_, err := u.client.WriteSingleRegister(addr, v)
+		return err
+	})
+}
+
+// WriteRegisters writes 1 to MaxWrite holding registers in one request (FC16).
+func (u *Unit) WriteRegisters(ctx context.Context, addr uint16, vs []uint16) error {
+	return u.write(ctx, Holding, addr, len(vs), MaxWrite, func() error {
+		raw := make([]byte, 0, 2*len(vs))
+		for _, v := range vs {
+			raw = binary.BigEndian.AppendUint16(raw, v)
+		}
+		_, err := u.client.WriteMultipleRegisters(addr, uint16(len(vs)), raw)
+		return err
+	})
+}
+
+// WriteCoil switches one coil (FC5).
+func (u *Unit) WriteCoil(ctx context.Context, addr uint16, on bool) error {
+	return u.write(ctx, Coil, addr, 1, 1, func() error {
+		v := uint16(0)
+		if on {
+			v = 0xFF00
+		}
+		_, err := u.client.WriteSingleCoil(addr, v)
+		return err
+	})
+}
+
+func (u *Unit) readWords(ctx context.Context, t Table, addr uint16, dst []uint16) error {
+	if err := inside(addr, len(dst), MaxRead); err != nil {
+		return u.fail("read", t, addr, len(dst), err)
+	}
+	read := u.client.ReadHoldingRegisters
+	if t == Input {
+		read = u.client.ReadInputRegisters
+	}
+	err := u.line.transact(ctx, func() error {
+		raw, err := read(addr, uint16(len(dst)))
+		if err != nil {
+			return err
+		}
+		for i := range dst { // the wire checked that raw holds 2 bytes for each
+			dst[i] = binary.BigEndian.Uint16(raw[2*i:])
+		}
+		return nil
+	})
+	return u.fail("read", t, addr, len(dst), err)
+}
+
+func (u *Unit) readBits(ctx context.Context, t Table, addr uint16, dst []bool) error {
+	if err := inside(addr, len(dst), MaxBits); err != nil {
+		return u.fail("read", t, addr, len(dst), err)
+	}
+	read := u.client.ReadCoils
+	if t == Discrete {
+		read = u.client.ReadDiscreteInputs
+	}
+	err := u.line.transact(ctx, func() error {
+		raw, err := read(addr, uint16(len(dst)))
+		if err != nil {
+			return err
+		}
+		for i := range dst { // the wire checked that raw holds a bit for each
+			dst[i] = raw[i/8]>>(i%8)&1 == 1
+		}
+		return nil
+	})
+	return u.fail("read", t, addr, len(dst), err)
+}
+
+func (u *Unit) write(ctx context.Context, t Table, addr uint16, n, most int, send func() error) error {
+	err := inside(addr, n, most)
+	if err == nil && !u.mayWrite(t, addr, n) {
+		err = ErrNotAllowed
+	}
+	if err == nil {
+		err = u.line.transact(ctx, send)
+	}
+	return u.fail("write", t, addr, n, err)
+}
+
+// mayWrite tells whether each of the n addresses is in an allowed range.
+func (u *Unit) mayWrite(t Table, addr uint16, n int) bool {
+	for i := range n {
+		if !u.allows(t, addr+uint16(i)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (u *Unit) allows(t Table, addr uint16) bool {
+	for _, r := range u.allowed {
+		if r.Table == t && r.First <= addr && addr <= r.Last {
+			return true
+		}
+	}
+	return false
+}
+
+// inside checks a count against the most a request carries and the end of the
+// address space.
+func inside(addr uint16, n, most int) error {
+	if n < 1 || n > most {
+		return fmt.Errorf("count %d, accepted are 1 to %d", n, most)
+	}
+	if int(addr)+n > 1<<16 {
+		return fmt.Errorf("count %d reaches beyond address 65535", n)
+	}
+	return nil
+}
+
+// fail says what was tried, and makes goburrow's exceptions our own.
+func (u *Unit) fail(verb string, t Table, addr uint16, n int, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e := (*gb.ModbusError)(nil); errors.As(err, &e) {
+		err = &Exception{Function: e.FunctionCode &^ 0x80, Code: e.ExceptionCode}
+	}
+	return fmt.Errorf("%s unit %d: %s %s %d+%d: %w", u.line, u.id, verb, t, addr, n, err)
+}
