@@ -1,0 +1,56 @@
+# nominald: every target does its own set-up on a Debian machine that has Go
+# (1.21 or later: go.mod's toolchain line fetches the right one), git and make.
+# Steps of more than a line live in .ci/ and packaging/.
+SHELL    := /bin/bash -o pipefail
+VERSION  ?= $(shell packaging/version.sh)
+BUILD    := -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
+FUZZTIME ?= 30s
+ARCH     ?=
+
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race demo bench fuzz lint cross deb ci clean toolchain
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+toolchain:
+	@.ci/toolchain
+
+build: toolchain ## the static binaries for this machine, in build/
+	@mkdir -p build
+	go build $(BUILD) -o build/ ./cmd/...
+
+test: toolchain ## vet, then every test with the race detector
+	.ci/test $(TESTFLAGS)
+
+race: toolchain ## every test three times with the race detector
+	.ci/test -count=3
+
+demo: build ## one dispatch from award to report on a simulated site, nothing to configure
+	build/nominald demo
+
+bench: build ## measure, and keep the figures in build/figures/bench.txt
+	.ci/figures bench go run ./gateway/bench
+
+fuzz: toolchain ## each fuzz target for FUZZTIME (30s)
+	.ci/fuzz $(FUZZTIME)
+
+lint: toolchain ## gofmt, vet, staticcheck, shape of the tree
+	.ci/lint
+
+cross: toolchain ## the static binaries for 64- and 32-bit Raspberry Pis, in build/linux-*/
+	@mkdir -p build/linux-arm64 build/linux-armv6 build/linux-armv7
+	GOOS=linux GOARCH=arm64 go build $(BUILD) -o build/linux-arm64/ ./cmd/...
+	GOOS=linux GOARCH=arm GOARM=6 go build $(BUILD) -o build/linux-armv6/ ./cmd/...
+	GOOS=linux GOARCH=arm GOARM=7 go build $(BUILD) -o build/linux-armv7/ ./cmd/...
+
+deb: toolchain ## the Debian package, in build/ (ARCH=amd64, arm64 or armhf; default this machine's)
+	VERSION=$(VERSION) packaging/deb.sh $(ARCH)
+
+ci: ## all that a change must pass
+	.ci/run
+
+clean: ## remove build/
+	rm -rf build
