@@ -1,0 +1,104 @@
+package status
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// metrics writes the status as Prometheus text. Written by hand: the official
+// client weighs 2 MB and would count the same numbers a second time
+// (design.md 2.4). A value that is unknown has no sample.
+func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
+	st, ok := s.opt.Board.Latest()
+	if !ok {
+		notYet(w)
+		return
+	}
+	var m metricText
+	m.gauge("nominald_info", "Always 1; the labels say what runs where.", sample(1, "version", st.Version, "site", st.Site.Name))
+	m.gauge("nominald_armed", "1 when devices are written to, 0 in a dry run.", sample(truth(st.Armed)))
+	m.gauge("nominald_stopped", "1 while the owner's STOP is latched.", sample(truth(st.Stopped)))
+	m.gauge("nominald_clock_trusted", "1 when wall-clock time may start a timeslot.", sample(truth(st.Clock.Trusted)))
+	m.gauge("nominald_store_ok", "1 when state reaches the disk.", sample(truth(st.Store.OK)))
+	m.gauge("nominald_leap_age_seconds", "Seconds since the last complete dispatch search.", optional(st.Leap.AgeS))
+	m.gauge("nominald_leap_failures", "Failed dispatch searches in a row.", sample(float64(st.Leap.Failures)))
+	m.gauge("nominald_site_load_watts", "Net power of the site, import positive.", optional(st.SiteLoadW))
+	m.gauge("nominald_site_load_age_seconds", "Age of the site's reading.", optional(st.SiteLoadAgeS))
+	m.gauge("nominald_alarms", "Alarms that hold now.", sample(float64(len(st.Alarms))))
+	m.meters(st.Meters)
+	m.devices(st.Devices)
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w.Write([]byte(m.text.String())) // a client that has gone can not be told
+}
+
+func (m *metricText) meters(all []Meter) {
+	var target, delivered, active []string
+	for _, x := range all {
+		target = append(target, optional(x.TargetW, "meter", x.ID))
+		delivered = append(delivered, optional(x.DeliveredW, "meter", x.ID))
+		active = append(active, sample(truth(x.State == "active"), "meter", x.ID))
+	}
+	m.gauge("nominald_meter_active", "1 while a timeslot of the meter is followed.", active...)
+	m.gauge("nominald_meter_target_watts", "Reduction asked for.", target...)
+	m.gauge("nominald_meter_delivered_watts", "Reduction delivered, a local estimate.", delivered...)
+}
+
+func (m *metricText) devices(all []Device) {
+	var online, power, setpoint, soc []string
+	for _, x := range all {
+		labels := []string{"device", x.Name, "kind", string(x.Kind)}
+		online = append(online, sample(truth(x.Online), labels...))
+		power = append(power, optional(x.PowerW, labels...))
+		setpoint = append(setpoint, optional(x.SetpointW, labels...))
+		soc = append(soc, optional(x.SoC, labels...))
+	}
+	m.gauge("nominald_device_online", "1 when the device answers.", online...)
+	m.gauge("nominald_device_power_watts", "Measured power; battery discharge positive.", power...)
+	m.gauge("nominald_device_setpoint_watts", "Power asked of the device.", setpoint...)
+	m.gauge("nominald_device_soc_percent", "State of charge.", soc...)
+}
+
+// metricText collects metrics in the text exposition format 0.0.4.
+type metricText struct{ text strings.Builder }
+
+// gauge adds one metric with its samples; empty samples are left out, and a
+// metric without samples altogether.
+func (m *metricText) gauge(name, help string, samples ...string) {
+	header := fmt.Sprintf("# HELP %s %s\n# TYPE %s gauge\n", name, help, name)
+	for _, s := range samples {
+		if s != "" {
+			m.text.WriteString(header + name + s + "\n")
+			header = ""
+		}
+	}
+}
+
+// sample is the part of a line behind the metric's name. Labels are pairs.
+func sample(v float64, labels ...string) string {
+	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+	var pairs []string
+	for i := 0; i+1 < len(labels); i += 2 {
+		pairs = append(pairs, labels[i]+`="`+escape.Replace(labels[i+1])+`"`)
+	}
+	set := ""
+	if len(pairs) > 0 {
+		set = "{" + strings.Join(pairs, ",") + "}"
+	}
+	return set + " " + strconv.FormatFloat(v, 'g', -1, 64)
+}
+
+func optional(v *float64, labels ...string) string {
+	if v == nil {
+		return ""
+	}
+	return sample(*v, labels...)
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
