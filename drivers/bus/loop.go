@@ -1,0 +1,140 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"nominald/drivers"
+)
+
+func (w *Worker) collect(now time.Time) {
+	for _, p := range w.ports {
+		p.collect(now)
+	}
+}
+
+// step does the most urgent thing that is due, and returns whether there was
+// one.
+func (w *Worker) step(ctx context.Context, now time.Time) bool {
+	p, write := w.next(now)
+	switch {
+	case p == nil:
+		return false
+	case write:
+		w.writes++
+		p.write(ctx, w.opts)
+	default:
+		w.writes = 0
+		p.read(ctx, w.opts.Timeout)
+	}
+	return true
+}
+
+// next picks what is due: writes before reads, and of each the one that has
+// waited longest. Commands that change faster than the wire carries them would
+// leave no room for readings, so now and then a due read goes first.
+func (w *Worker) next(now time.Time) (port *Port, write bool) {
+	var reader, writer *Port
+	var readAt, writeAt time.Time
+	for _, p := range w.ports {
+		if at := p.readDue(); !at.After(now) && (reader == nil || at.Before(readAt)) {
+			reader, readAt = p, at
+		}
+		at, ok := p.writeDue(w.opts.Fallback)
+		if ok && !at.After(now) && (writer == nil || at.Before(writeAt)) {
+			writer, writeAt = p, at
+		}
+	}
+	if writer != nil && (reader == nil || w.writes < 2*len(w.ports)) {
+		return writer, true
+	}
+	return reader, false
+}
+
+// sleep waits until something is due, somebody posts, or the context ends.
+func (w *Worker) sleep(ctx context.Context) {
+	now := time.Now()
+	wakeAt := now.Add(heartbeat)
+	sooner := func(t time.Time) {
+		if t.Before(wakeAt) {
+			wakeAt = t
+		}
+	}
+	for _, p := range w.ports {
+		sooner(p.readDue())
+		if at, ok := p.writeDue(w.opts.Fallback); ok {
+			sooner(at)
+		}
+		if p.wish == follow {
+			sooner(p.ends)
+		}
+	}
+	t := time.NewTimer(wakeAt.Sub(now))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-w.wake:
+	case <-ctx.Done():
+	}
+}
+
+// shutdown releases what has to be released. Devices that answered lately come
+// first and are tried again while there is time; one in quarantine is tried
+// once, so that it does not use up the time of the others.
+func (w *Worker) shutdown(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
+	defer cancel()
+	var todo []*Port
+	for _, p := range w.ports {
+		if p.wish == nothing || p.snap.Neutral {
+			continue
+		}
+		if p.wrong {
+			p.log.Error("not released: something else answers at its address", "error", p.readError)
+			continue
+		}
+		p.want(rest, drivers.Command{}, time.Now())
+		todo = append(todo, p)
+	}
+	slices.SortStableFunc(todo, func(a, b *Port) int { return a.lost - b.lost })
+	for len(todo) > 0 {
+		todo = slices.DeleteFunc(todo, func(p *Port) bool { return w.retire(ctx, p) })
+		if len(todo) > 0 && !pause(ctx, shutdownPause) {
+			return
+		}
+	}
+}
+
+// retire tries to release the device, and returns whether that is over: done,
+// or not worth another try.
+func (w *Worker) retire(ctx context.Context, p *Port) bool {
+	w.progress.Store(time.Now().UnixNano())
+	quarantined := p.lost > 0
+	begin := time.Now().UTC()
+	err := p.put(ctx, w.opts)
+	if err == nil {
+		p.wrote(begin, time.Now().UTC())
+		p.publish()
+		return true
+	}
+	p.snap.Failures++
+	p.writeError = err.Error()
+	p.publish()
+	over := quarantined || ctx.Err() != nil || errors.Is(err, drivers.ErrRefused)
+	if over {
+		p.log.Error("not released", "error", err)
+	}
+	return over
+}
+
+// pause sleeps, and returns false when the context ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
