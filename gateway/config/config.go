@@ -21,6 +21,10 @@ type Config struct {
 	Policy  Policy
 	HTTP    HTTP
 	Store   Store
+	// Warnings name what is allowed and still seldom meant, one line each.
+	Warnings []string
+
+	lines map[string]int // where each key stands, for Fault
 }
 
 // Site is the grid connection and its owner's limits.

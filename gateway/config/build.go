@@ -1,0 +1,236 @@
+package config
+
+import (
+	"time"
+
+	yaml "go.yaml.in/yaml/v3"
+
+	"nominald/drivers"
+)
+
+// get returns a value of the file or the default of the table.
+func (b *block) get(name string) value {
+	if v, ok := b.values[name]; ok {
+		return v
+	}
+	v := value{line: b.line}
+	if k, ok := b.section.key(name); ok && k.def != "" {
+		v.read(k, &yaml.Node{Kind: yaml.ScalarNode, Value: k.def})
+	}
+	return v
+}
+
+// opt returns a quantity in the unit of the program, unknown where neither the
+// file nor the table gives one.
+func (b *block) opt(name string, scale float64) drivers.Opt {
+	k, _ := b.section.key(name)
+	if !b.has(name) && k.def == "" {
+		return drivers.Opt{}
+	}
+	return drivers.Some(b.get(name).num * scale)
+}
+
+func (b *block) text(name string) string            { return b.get(name).text }
+func (b *block) num(name string) float64            { return b.get(name).num }
+func (b *block) watts(name string) float64          { return b.get(name).num * 1000 }
+func (b *block) flag(name string) bool              { return b.get(name).flag }
+func (b *block) duration(name string) time.Duration { return seconds(b.get(name).num) }
+
+func (b *block) list(name string) []string {
+	var l []string
+	for _, v := range b.get(name).items {
+		l = append(l, v.text)
+	}
+	return l
+}
+
+// build fills p.cfg from p.doc and checks what belongs together.
+func (p *parser) build() {
+	one := func(section string) *block { return p.doc.blocks[section][0] }
+	p.noteLines()
+	p.site(one("site"))
+	p.leap(one("leap"))
+	for _, b := range p.doc.blocks["buses"] {
+		p.bus(b)
+	}
+	for _, b := range p.doc.blocks["devices"] {
+		p.device(b)
+	}
+	for _, b := range p.doc.blocks["meters"] {
+		p.meter(b)
+	}
+	p.policy(one("policy"))
+	p.http(one("http"))
+	p.store(one("store"))
+	p.checkUnique()
+	p.checkReferences()
+	p.warn()
+}
+
+// noteLines keeps where each key stands, for Config.Fault.
+func (p *parser) noteLines() {
+	p.cfg.lines = map[string]int{}
+	for _, blocks := range p.doc.blocks {
+		for _, b := range blocks {
+			p.cfg.lines[b.path] = b.line
+			for _, k := range b.section.keys {
+				p.cfg.lines[b.at(k.name)] = b.lineOf(k.name)
+			}
+		}
+	}
+}
+
+func (p *parser) site(b *block) {
+	p.cfg.Site = Site{
+		Name:       b.text("name"),
+		Timezone:   p.zone(b),
+		Armed:      b.flag("armed"),
+		MaxImportW: b.watts("max_import_kw"),
+		MaxExportW: b.watts("max_export_kw"),
+	}
+}
+
+// zone finds the site's time zone. A slim system may have no zones at all,
+// which is told apart from a name that does not exist.
+func (p *parser) zone(b *block) *time.Location {
+	name := b.text("timezone")
+	if name == "UTC" {
+		return time.UTC
+	}
+	e := Error{Line: b.lineOf("timezone"), Key: b.at("timezone"), Found: show(name) + " is not a known time zone", Accepted: "an IANA time zone, as America/Los_Angeles"}
+	if name != "Local" { // a site's days must not follow the machine's setting
+		loc, err := p.env.LoadLocation(name)
+		if err == nil {
+			return loc
+		}
+		if _, err := p.env.LoadLocation("America/Los_Angeles"); err != nil {
+			e.Found, e.Accepted = "this machine has no time zones", ""
+			e.Remedy = "install the package tzdata"
+		}
+	}
+	p.faults.add(e)
+	return time.UTC
+}
+
+func (p *parser) leap(b *block) {
+	p.cfg.Leap = Leap{URL: b.text("url"), APIKey: p.secret(b, "api_key"), Poll: b.duration("poll")}
+}
+
+func (p *parser) bus(b *block) {
+	bus := Bus{Name: b.text("name"), TCP: b.text("tcp"), Serial: b.text("serial")}
+	switch {
+	case bus.TCP != "" && bus.Serial != "":
+		p.faults.add(Error{Line: b.line, Key: b.path, Found: "has both tcp and serial", Remedy: "make it two buses"})
+	case bus.TCP == "" && bus.Serial == "":
+		p.faults.add(Error{Line: b.line, Key: b.path, Found: "has neither tcp nor serial", Remedy: "add tcp: HOST:PORT or serial: /dev/..."})
+	}
+	if bus.Serial != "" {
+		bus.Baud, bus.Format = int(b.num("baud")), b.text("format")
+	}
+	p.cfg.Buses = append(p.cfg.Buses, bus)
+}
+
+func (p *parser) device(b *block) {
+	d := Device{
+		Name:            b.text("name"),
+		Kind:            drivers.Kind(b.text("kind")),
+		Profile:         b.text("profile"),
+		Bus:             b.text("bus"),
+		GPIO:            b.text("gpio"),
+		Invert:          b.flag("invert"),
+		AllowNoFallback: b.flag("allow_no_fallback"),
+	}
+	p.wiring(b, &d)
+	switch d.Kind {
+	case drivers.Battery:
+		d.ReserveSoC = b.num("reserve_soc")
+		d.MaxDischargeW = b.opt("max_discharge_kw", 1000)
+		d.MaxChargeW = b.opt("max_charge_kw", 1000)
+		d.CapacityWh = b.opt("capacity_kwh", 1000)
+	case drivers.Charger:
+		d.Phases, d.VoltageV = int(b.num("phases")), b.num("voltage")
+		d.MinA, d.MaxA = b.num("min_current_a"), b.num("max_current_a")
+		p.atLeast(b, "max_current_a", "min_current_a")
+	case drivers.Thermostat:
+		d.MaxOffsetK = b.num("max_offset_k")
+		fallthrough
+	case drivers.Relay:
+		d.RatedW = b.watts("rated_kw")
+		d.MinOff, d.MaxOff = b.duration("min_off"), b.duration("max_off")
+		p.atLeast(b, "max_off", "min_off")
+	}
+	p.cfg.Devices = append(p.cfg.Devices, d)
+}
+
+// RelayInhibit is the profile of a device on a GPIO line.
+const RelayInhibit = "relay-inhibit"
+
+// wiring fills in how the device is reached: by a bus, or by a GPIO line.
+func (p *parser) wiring(b *block, d *Device) {
+	switch {
+	case d.Bus != "" && d.GPIO != "":
+		p.faults.add(Error{Line: b.line, Key: b.path, Found: "has both bus and gpio", Remedy: "remove the one that it is not wired to"})
+	case d.Bus == "" && d.GPIO == "" && (d.Kind == drivers.Thermostat || d.Kind == drivers.Relay):
+		p.faults.add(Error{Line: b.line, Key: b.path, Found: "has neither bus nor gpio", Remedy: "add the bus or the GPIO line that it is wired to"})
+	case d.Bus == "" && d.GPIO == "":
+		p.faults.add(Error{Line: b.line, Key: b.at("bus"), Found: "is missing (name of the bus that it is on)", Remedy: "add bus"})
+	case d.GPIO != "":
+		if d.Profile == "" {
+			d.Profile = RelayInhibit
+		}
+		if d.Profile != RelayInhibit {
+			p.faults.add(Error{Line: b.lineOf("profile"), Key: b.at("profile"), Found: show(d.Profile) + " is not for a GPIO line", Accepted: RelayInhibit})
+		}
+		d.ActiveLow = b.text("active") == "low"
+	default:
+		if d.Profile == "" {
+			p.faults.add(Error{Line: b.line, Key: b.at("profile"), Found: "is missing (how to talk to the device)", Remedy: "`nominald profiles` lists them"})
+		}
+		d.Unit = int(b.num("unit"))
+	}
+}
+
+// atLeast checks that one number is not below another.
+func (p *parser) atLeast(b *block, big, small string) {
+	if b.num(big) >= b.num(small) {
+		return
+	}
+	p.faults.add(Error{Line: b.lineOf(big), Key: b.at(big), Found: b.text(big) + " is less than " + small + ", which is " + b.text(small)})
+}
+
+func (p *parser) meter(b *block) {
+	m := Meter{
+		ID:         b.text("id"),
+		Type:       MeterType(b.text("type")),
+		MeasuredBy: b.text("measured_by"),
+		Reference:  Reference(b.text("reference")),
+		Baseline:   b.text("baseline"),
+		Devices:    b.list("devices"),
+	}
+	if m.Reference == "" {
+		m.Reference = ByBaseline
+		if m.Type == DeviceMeter {
+			m.Reference = ByDevice
+		}
+	}
+	if m.Reference == ByBaseline && m.Baseline == "" {
+		k, _ := b.section.key("baseline")
+		p.faults.add(Error{Line: b.line, Key: b.at("baseline"), Found: "is missing, since the reference is baseline", Accepted: k.accepted(), Remedy: "your program's rules name it; without one set reference: relative"})
+	}
+	p.cfg.Meters = append(p.cfg.Meters, m)
+}
+
+func (p *parser) policy(b *block) {
+	p.cfg.Policy = Policy{
+		Basis:             b.text("basis"),
+		Voluntary:         b.text("voluntary"),
+		VoluntaryAboveSoC: b.num("voluntary"),
+		CommunicationTest: b.text("communication_test"),
+		OnMissing:         b.text("on_missing"),
+		Release:           b.duration("release"),
+	}
+}
+
+func (p *parser) store(b *block) {
+	p.cfg.Store = Store{Dir: b.text("dir"), Retain: b.duration("retain")}
+}
