@@ -81,6 +81,9 @@ type Record struct {
 	// Missed counts complete searches in a row that should have listed the
 	// timeslot and did not. Absence is not a cancellation (domain.md 2.2).
 	Missed int `json:"missed,omitempty"`
+	// MissedAt is when the last search that counted into Missed was started,
+	// so that merging its answer twice counts once.
+	MissedAt time.Time `json:"missed_at,omitzero"`
 }
 
 // State is where a timeslot stands.
