@@ -69,6 +69,7 @@ type Meter struct {
 	Reference  string     `json:"reference"`
 	ReferenceW *float64   `json:"reference_w,omitempty"` // what it is measured against, now
 	Reason     string     `json:"reason"`                // stable kebab-case code
+	ReasonText string     `json:"reason_text,omitempty"` // the same in words, for the page
 	Until      *time.Time `json:"until,omitempty"`       // end of the timeslot
 }
 
@@ -98,6 +99,7 @@ type Device struct {
 	Limits     Limits     `json:"limits"`
 	LeaseUntil *time.Time `json:"lease_until"`
 	Reason     string     `json:"reason"` // stable kebab-case code
+	ReasonText string     `json:"reason_text,omitempty"`
 	LastSeen   *time.Time `json:"last_seen"`
 	LastError  string     `json:"last_error"`
 	// Fallback is true where the device itself ends a command that is not
@@ -143,8 +145,9 @@ const (
 // and the history in this gateway, flat in one JSON object.
 type Timeslot struct {
 	dispatch.Record
-	State  dispatch.State `json:"state"`
-	Reason string         `json:"reason"` // stable kebab-case code
+	State      dispatch.State `json:"state"`
+	Reason     string         `json:"reason"` // stable kebab-case code
+	ReasonText string         `json:"reason_text,omitempty"`
 }
 
 // ReportLabel is on every report: settlement is Leap's and the utility's.
