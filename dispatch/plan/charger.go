@@ -1,0 +1,104 @@
+package plan
+
+import (
+	"math"
+	"time"
+
+	"nominald/drivers"
+)
+
+// Charger rules of domain.md 4.3 and 4.4.
+const (
+	chargerDwell = 30 * time.Second // between two changes of the limit
+	chargingW    = 300              // below this a vehicle is not charging
+	releaseStepA = 4                // a step up
+)
+
+// wattsPerAmp is what one ampere of limit draws.
+func wattsPerAmp(d *Device) float64 {
+	return d.VoltageV * float64(max(d.Phases, 1))
+}
+
+// chargers lowers charging to cover aimW. The pilot signal knows 0 or 6 A and
+// more (IEC 61851-1): with a battery that fills the gap a charger stays at its
+// smallest current, without one it pauses for a committed timeslot.
+func (rd *round) chargers(devices []*Device, aimW, batteryW float64, committed bool) float64 {
+	var cut float64
+	for _, d := range devices {
+		if d.Kind != drivers.Charger {
+			continue
+		}
+		s := rd.shares[d.Name]
+		normal := d.NormalW.Or(0)
+		if normal < chargingW {
+			if !s.used {
+				s.reason = NotCharging
+			}
+			continue
+		}
+		share := math.Min(normal, aimW-cut)
+		if share <= 0 {
+			if !s.used {
+				s.reason = NotNeeded
+			}
+			continue
+		}
+		amps := rd.chargerAmps(d, normal, share, batteryW > 0)
+		if amps < d.MinA {
+			amps = d.MinA
+			short := share - (normal - d.MinA*wattsPerAmp(d))
+			if committed && short > batteryW-(aimW-cut-share) {
+				amps = 0
+			}
+		}
+		rd.holdCharger(d, s, amps)
+		gives := math.Max(0, normal-math.Min(normal, s.amps*wattsPerAmp(d)))
+		s.giveW = math.Max(s.giveW, gives)
+		cut += gives
+	}
+	return cut
+}
+
+// chargerAmps is the limit that leaves a vehicle with normal-share. A battery
+// fills what rounding to whole amperes leaves; without one the rounding goes
+// down so that the share is given in full.
+func (rd *round) chargerAmps(d *Device, normal, share float64, battery bool) float64 {
+	amps := (normal - share) / wattsPerAmp(d)
+	if battery {
+		return math.Min(math.Ceil(amps), d.MaxA)
+	}
+	return math.Min(math.Floor(amps), d.MaxA)
+}
+
+// holdCharger sets the limit, or keeps the one in force while it is too young
+// to be changed again.
+func (rd *round) holdCharger(d *Device, s *share, amps float64) {
+	if s.used {
+		amps = math.Min(amps, s.amps) // two meters: the lower limit serves both
+	}
+	if c := d.Commanded; c != nil && rd.in.Now.Sub(d.ChangedAt) < chargerDwell {
+		amps = c.CurrentA
+	}
+	s.used, s.amps = true, amps
+	switch {
+	case amps == 0:
+		s.reason = Paused
+	case amps <= d.MinA:
+		s.reason = MinCurrent
+	default:
+		s.reason = Following
+	}
+}
+
+// releaseCharger raises the limit step by step after a timeslot.
+func (rd *round) releaseCharger(d *Device, s *share, fraction float64) {
+	s.used, s.reason = true, Releasing
+	low := d.Commanded.CurrentA
+	aim := d.MaxA - (d.MaxA-d.MinA)*fraction
+	if rd.in.Now.Sub(d.ChangedAt) < chargerDwell {
+		s.amps = low
+		return
+	}
+	s.amps = math.Min(math.Max(low, math.Floor(aim)), math.Max(low+releaseStepA, d.MinA))
+	s.amps = math.Min(s.amps, d.MaxA)
+}

@@ -1,0 +1,135 @@
+package plan
+
+import (
+	"math"
+	"time"
+
+	"nominald/drivers"
+)
+
+// slewW is how fast a battery's set-point may move, in W a second: 10 % of its
+// power (domain.md 4.4).
+func slewW(d *Device) float64 {
+	return math.Max(0.1*d.MaxDischargeW.Or(0), 100)
+}
+
+// deadbandW keeps a set-point from being rewritten for nothing (domain.md 4.4:
+// the larger of 50 W and 1 % of the target).
+func deadbandW(target float64) float64 {
+	return math.Max(50, 0.01*math.Abs(target))
+}
+
+// Bounds of the correction for a device that follows its command with a
+// constant error. Beyond them it is a fault, not an error of scale.
+const (
+	lowestGain  = 0.8
+	highestGain = 1.25
+)
+
+// command turns a device's share into what it shall be told.
+func (rd *round) command(d *Device) DeviceDecision {
+	s := rd.shares[d.Name]
+	out := DeviceDecision{Name: d.Name, Action: Neutral, GiveW: s.giveW, Reason: s.reason}
+	switch {
+	case d.Kind == drivers.Meter:
+		out.Action = Leave
+		return out
+	case rd.in.Stopped:
+		out.Reason = OwnerStop
+		return out
+	case !d.Fresh && rd.busy(d):
+		// Not refreshing lets the lease, and after it the device's own timer,
+		// run out (design.md 2.4).
+		out.Action, out.Reason, out.GiveW = Leave, DeviceStale, 0
+		return out
+	case !s.used:
+		return out
+	}
+	out.Action = Follow
+	switch d.Kind {
+	case drivers.Battery:
+		out.Command.PowerW = rd.batteryCommand(d, s)
+	case drivers.Charger:
+		out.Command.CurrentA = s.amps
+	default:
+		if !s.inhibit {
+			out.Action = Neutral
+		}
+		out.Command.Inhibit, out.Command.OffsetK = s.inhibit, s.offsetK
+	}
+	return out
+}
+
+// busy tells whether a device is or was just wanted by a timeslot.
+func (rd *round) busy(d *Device) bool {
+	if d.Commanded != nil {
+		return true
+	}
+	for i := range rd.in.Meters {
+		m := &rd.in.Meters[i]
+		if len(rd.candidates[m.ID]) > 0 && rd.serves(d, m.ID) {
+			return true
+		}
+	}
+	return false
+}
+
+// batteryCommand moves the set-point towards the battery's share: corrected
+// by the gain that was measured, ramped, kept inside its limits, and left as
+// it is for less than the deadband.
+func (rd *round) batteryCommand(d *Device, s *share) float64 {
+	limit := d.MaxDischargeW.Or(0)
+	target := s.giveW
+	if g := d.Gain; g.OK && !s.bounded {
+		// The correction alone never reaches beyond the export limit.
+		room := math.Inf(1)
+		if rd.in.Site.Point != nil {
+			room = math.Max(target, boundW(rd.in.Site.Point, -rd.in.Site.MaxExportW))
+		}
+		target = math.Min(target/clamp(g.V, lowestGain, highestGain), room)
+	}
+	target = clamp(target, 0, limit)
+	from := 0.0
+	switch {
+	case d.Commanded != nil:
+		from = d.Commanded.PowerW
+	case d.PowerW.OK:
+		from = clamp(d.PowerW.V, 0, limit)
+	}
+	if rd.stands(d, s, target, from) && from <= limit {
+		return from
+	}
+	step := slewW(d) * math.Max(rd.in.Period.Seconds(), 1e-3)
+	up := step
+	if s.bounded {
+		// Near the export limit the meter shows our own ramp late; approach it
+		// so slowly that the delay can not carry us over.
+		up = math.Min(step, math.Max(20, 0.25*(target-from)))
+	}
+	down := step
+	if s.bounded || s.barred {
+		down = math.Inf(1) // the owner's limits are obeyed at once
+	}
+	return math.Round(clamp(target, from-down, from+up))
+}
+
+// stands tells whether a set-point that has come to rest is near enough to
+// its target to be left as it is. One that is still moving is not: it goes all
+// the way.
+func (rd *round) stands(d *Device, s *share, target, from float64) bool {
+	if target == 0 || d.Commanded == nil || math.Abs(target-from) >= deadbandW(target) {
+		return false
+	}
+	if s.bounded && target < from {
+		return false // an export limit knows no deadband
+	}
+	return rd.in.Now.Sub(d.ChangedAt) > 2*rd.in.Period
+}
+
+// LeaseRounds is how many rounds a command lives without being renewed.
+const LeaseRounds = 10
+
+// LeaseFor is how long a command is valid: some rounds, at least 10 s.
+func LeaseFor(period time.Duration) time.Duration {
+	return max(LeaseRounds*period, 10*time.Second)
+}

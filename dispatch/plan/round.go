@@ -1,0 +1,276 @@
+package plan
+
+import (
+	"math"
+	"sort"
+
+	"nominald/dispatch"
+	"nominald/drivers"
+)
+
+// round is the working state of one Round. It lives no longer.
+type round struct {
+	in         *Input
+	out        Decision
+	candidates map[string][]*dispatch.Record // by meter id
+	shares     map[string]*share             // by device name
+}
+
+// share is what is asked of one device so far.
+type share struct {
+	giveW  float64 // battery: discharge; load: how much less than normal
+	reason Reason
+	used   bool // some demand wants it
+	// Loads: the command that leads to giveW.
+	amps    float64
+	inhibit bool
+	offsetK float64
+	// A battery near the export limit approaches it slowly.
+	bounded bool
+	barred  bool // a battery that may give nothing at all
+}
+
+// Round decides what every device should do now. It changes nothing in its
+// input and gives the same decision for the same input.
+func Round(in Input) Decision {
+	rd := &round{in: &in, candidates: map[string][]*dispatch.Record{}, shares: map[string]*share{}}
+	rd.out.Now = in.Now
+	for i := range in.Devices {
+		rd.shares[in.Devices[i].Name] = &share{reason: rd.restReason(&in.Devices[i])}
+	}
+	rd.classify()
+	served := map[string]bool{}
+	for _, d := range rd.demands() {
+		served[d.meter.ID] = true
+		rd.serve(d)
+	}
+	for i := range in.Meters {
+		if m := &in.Meters[i]; !served[m.ID] {
+			rd.out.Meters = append(rd.out.Meters, rd.idleMeter(m))
+		}
+	}
+	rd.sortMeters()
+	for i := range in.Devices {
+		rd.out.Devices = append(rd.out.Devices, rd.command(&in.Devices[i]))
+	}
+	rd.wouldDo()
+	return rd.out
+}
+
+// restReason says why a device does nothing when no timeslot wants it.
+func (rd *round) restReason(d *Device) Reason {
+	switch {
+	case d.Kind == drivers.Meter:
+		return MeasuresOnly
+	case rd.in.Stopped:
+		return OwnerStop
+	}
+	for i := range rd.in.Meters {
+		for _, name := range rd.in.Meters[i].Devices {
+			if name == d.Name {
+				return Idle
+			}
+		}
+	}
+	return NotInUse
+}
+
+func (rd *round) idleMeter(m *Meter) MeterDecision {
+	md := MeterDecision{ID: m.ID, Reason: Idle, Reference: m.Reference}
+	if rd.in.Stopped {
+		md.Reason = OwnerStop
+	}
+	for _, s := range rd.out.Slots {
+		if s.MeterID == m.ID && s.State == dispatch.Suppressed {
+			md.State, md.EventID, md.Reason = s.State, s.EventID, s.Reason
+		}
+	}
+	return md
+}
+
+// sortMeters puts the decisions into the order of the config.
+func (rd *round) sortMeters() {
+	place := map[string]int{}
+	for i := range rd.in.Meters {
+		place[rd.in.Meters[i].ID] = i
+	}
+	sort.SliceStable(rd.out.Meters, func(i, j int) bool {
+		return place[rd.out.Meters[i].ID] < place[rd.out.Meters[j].ID]
+	})
+}
+
+// serve lets the devices of a meter give what it wants and writes down the
+// outcome.
+func (rd *round) serve(d demand) {
+	m := d.meter
+	if d.releasing {
+		rd.serveRelease(d)
+		return
+	}
+	w := weight(m, d.ev, rd.in.Now)
+	wantW := rd.raise(d)
+	aimW := wantW
+	if !math.IsInf(aimW, 0) && d.state == dispatch.Active {
+		aimW += trimW(d.ev, d.rec.End, rd.in.Now, rd.largestW(m))
+		if w > 0 {
+			aimW += w * (m.Point.UncontrolledW.V - d.ev.PreLoadW.V)
+		}
+	}
+	bound, boundReason := rd.bound(d)
+	limited := aimW > bound
+	aimW = clamp(aimW, 0, bound)
+	givenW, deviceReason := rd.allocate(d, aimW, limited)
+
+	md := MeterDecision{ID: m.ID, State: d.state, EventID: d.rec.EventID, Reference: referenceInUse(m, w),
+		BaselineW: baseline(m, w, d.ev), DeliveredW: rd.deliveredW(m, w, d.ev), Reason: OnTarget}
+	md.TargetW = math.Min(wantW, math.Min(givenW, bound))
+	if !math.IsInf(wantW, 0) {
+		md.AskedW = drivers.Some(wantW)
+		md.TargetW = wantW
+	}
+	rd.explainShort(&md, d, aimW, givenW, limited, boundReason, deviceReason)
+	rd.out.Meters = append(rd.out.Meters, md)
+	rd.mark(d.rec.EventID, d.state, md.Reason)
+}
+
+// explainShort sets by how much the plan falls short of what is asked and why.
+func (rd *round) explainShort(md *MeterDecision, d demand, aimW, givenW float64, limited bool, boundReason, deviceReason Reason) {
+	const tolerance = 50 // W: below the resolution that devices follow
+	switch {
+	case d.state == dispatch.Armed:
+		md.Reason = Preparing
+	case rd.meterSilent(d.meter):
+		md.Reason = MeterStale
+		if !d.meter.Point.UncontrolledW.OK {
+			md.Reason = MeterUnknown
+		}
+	}
+	if d.state == dispatch.Armed || !md.AskedW.OK {
+		return
+	}
+	switch {
+	case limited:
+		md.ShortW = math.Max(0, md.AskedW.V-givenW)
+		if md.Reason == OnTarget {
+			md.Reason = boundReason
+		}
+	case givenW < aimW-tolerance:
+		md.ShortW = math.Max(0, math.Min(md.AskedW.V, aimW)-givenW)
+		if md.Reason == OnTarget {
+			md.Reason = deviceReason
+		}
+	}
+	if md.ShortW < tolerance {
+		md.ShortW = 0
+	}
+	if md.Reason == OnTarget && md.DeliveredW.Or(0) < 0.9*md.TargetW-tolerance {
+		md.Reason = Behind
+	}
+}
+
+// meterSilent tells whether a utility meter's point can not be read now.
+func (rd *round) meterSilent(m *Meter) bool {
+	return !m.Device && m.Point != nil && !m.Point.Fresh
+}
+
+func referenceInUse(m *Meter, w float64) Reference {
+	if w > 0 {
+		return Relative
+	}
+	return ByDevice
+}
+
+// largestW is the largest power that the meter's devices handle, for the trim.
+func (rd *round) largestW(m *Meter) float64 {
+	var sum float64
+	for _, name := range m.Devices {
+		if d := rd.in.device(name); d != nil && d.Kind == drivers.Battery {
+			sum += d.MaxDischargeW.Or(0)
+		} else if d != nil {
+			sum += d.NormalW.Or(d.RatedW)
+		}
+	}
+	return sum
+}
+
+// deliveredW is what is measured now against the reference in use.
+func (rd *round) deliveredW(m *Meter, w float64, ev Event) drivers.Opt {
+	if w > 0 {
+		return drivers.Some(baseline(m, w, ev).V - m.Point.LoadW.V)
+	}
+	var sum float64
+	known := false
+	for _, name := range m.Devices {
+		if d := rd.in.device(name); d != nil {
+			if g := d.givenW(); g.OK {
+				sum, known = sum+g.V, true
+			}
+		}
+	}
+	if !known {
+		return drivers.Opt{}
+	}
+	return drivers.Some(sum)
+}
+
+// bound is the most that the devices of a demand may give: the timeslot's cap
+// at its meter, and the site's export limit at the grid connection.
+func (rd *round) bound(d demand) (float64, Reason) {
+	capBound := math.Inf(1)
+	if !d.meter.Device || d.meter.Point != nil {
+		capBound = boundW(d.meter.Point, floorW(d.rec, rd.in.Site))
+	}
+	site := rd.in.Site.Point
+	siteBound := boundW(site, -rd.in.Site.MaxExportW)
+	// A meter that is settled at a device does not need the site's meter
+	// (design.md 2.4); the last known load still bounds it.
+	if d.meter.Device && site != nil && !site.UncontrolledW.OK {
+		siteBound = math.Inf(1)
+	}
+	// What the devices of other meters give already lowers the same load.
+	others := rd.givenByOthers(d.meter)
+	capBound, siteBound = math.Max(0, capBound-others), math.Max(0, siteBound-others)
+	if capBound <= siteBound {
+		if d.rec.Cap == dispatch.UpToSiteLoad {
+			return capBound, SiteLoadZero
+		}
+		return capBound, ExportLimited
+	}
+	return siteBound, ExportLimited
+}
+
+// givenByOthers is what devices that do not serve m are asked to give so far.
+func (rd *round) givenByOthers(m *Meter) float64 {
+	var sum float64
+	for i := range rd.in.Devices {
+		if d := &rd.in.Devices[i]; !rd.serves(d, m.ID) {
+			sum += rd.shares[d.Name].giveW
+		}
+	}
+	return sum
+}
+
+// wouldDo plans timeslots that are only tests as if they were real, so that
+// people see what would have been done (domain.md 2.2).
+func (rd *round) wouldDo() {
+	if rd.in.ActuateTests || rd.in.Stopped {
+		return
+	}
+	for _, s := range rd.out.Slots {
+		if s.State == dispatch.Suppressed && (s.Reason == CommTest || s.Reason == IntegrationTest) {
+			in := *rd.in
+			in.ActuateTests = true
+			rd.out.WouldDo = Round(in).Devices
+			return
+		}
+	}
+}
+
+func (rd *round) meter(id string) *Meter {
+	for i := range rd.in.Meters {
+		if rd.in.Meters[i].ID == id {
+			return &rd.in.Meters[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package plan
+
+import (
+	"math"
+	"sort"
+	"time"
+
+	"nominald/dispatch"
+	"nominald/drivers"
+)
+
+// demand is what one meter wants from its devices in this round.
+type demand struct {
+	meter     *Meter
+	rec       *dispatch.Record // the winner, whose rank and caps count
+	rank      dispatch.Record  // a copy for ordering demands of several meters
+	ev        Event
+	state     dispatch.State
+	wantW     float64 // after caps, +Inf for "all"
+	raised    []*dispatch.Record
+	releasing bool
+	fraction  float64 // of wantW, while releasing
+}
+
+// classify gives every timeslot its state and every meter its candidates.
+func (rd *round) classify() {
+	for i := range rd.in.Slots {
+		r := &rd.in.Slots[i]
+		m := rd.meter(r.MeterID)
+		state, why := r.StateAt(rd.in.Now, rd.lead(r, m))
+		d := SlotDecision{EventID: r.EventID, MeterID: r.MeterID, State: state, Reason: Reason(why)}
+		if m == nil {
+			d.Reason = NotOurMeter
+		}
+		running := state == dispatch.Active || state == dispatch.Armed
+		test := state == dispatch.Suppressed && r.IntegrationTest && rd.in.ActuateTests
+		if m != nil && (running || test) {
+			if reason := rd.refusal(r); reason != "" {
+				d.State, d.Reason = dispatch.Suppressed, reason
+				if state == dispatch.Armed {
+					d.State = dispatch.Pending
+				}
+			} else {
+				rd.candidates[m.ID] = append(rd.candidates[m.ID], r)
+			}
+		}
+		rd.out.Slots = append(rd.out.Slots, d)
+	}
+}
+
+// refusal says why a timeslot that could run is not followed; empty if it is.
+func (rd *round) refusal(r *dispatch.Record) Reason {
+	in := rd.in
+	switch {
+	case in.Stopped:
+		return OwnerStop
+	case r.IntegrationTest && !in.ActuateTests:
+		return IntegrationTest
+	case r.CommunicationTest && in.Policy.CommunicationTest != TestActuate && !in.ActuateTests:
+		return CommTest
+	case r.Voluntary && in.Policy.Voluntary == VoluntaryIgnore && !r.IsCapacityTest():
+		return PolicyVoluntary
+	case in.Policy.OnMissing == MissingDrop && r.Missed >= 3 && !in.Events[r.EventID].Running:
+		return MissingDropped
+	case !in.ClockTrusted && !in.Events[r.EventID].Running:
+		return ClockUntrusted
+	}
+	return ""
+}
+
+// lead is how long before its start a timeslot is prepared: the time that the
+// ramp and the dead time of the devices take, so that the first minute counts
+// (domain.md 4.4: 0-60 s).
+func (rd *round) lead(r *dispatch.Record, m *Meter) time.Duration {
+	if m == nil {
+		return 0
+	}
+	target, slew, dead := asked(r, rd.in.Policy), 0.0, 0*time.Second
+	for _, name := range m.Devices {
+		if d := rd.in.device(name); d != nil && d.Kind == drivers.Battery {
+			slew += slewW(d)
+			dead = deadTime
+		}
+		if d := rd.in.device(name); d != nil && d.Kind == drivers.Charger {
+			dead = deadTime
+		}
+	}
+	if slew == 0 || math.IsInf(target, 0) {
+		return dead
+	}
+	return min(dead+time.Duration(target/slew*float64(time.Second)), time.Minute)
+}
+
+// deadTime is how long devices typically take before they move at all
+// (domain.md 4.6: 2 s for a battery).
+const deadTime = 3 * time.Second
+
+// demands turns candidates into one demand a meter, highest rank first.
+func (rd *round) demands() []demand {
+	var ds []demand
+	for i := range rd.in.Meters {
+		m := &rd.in.Meters[i]
+		cands := rd.candidates[m.ID]
+		if len(cands) == 0 {
+			if d, ok := rd.release(m); ok {
+				ds = append(ds, d)
+			}
+			continue
+		}
+		sort.SliceStable(cands, func(i, j int) bool { return rd.outranks(cands[i], cands[j]) })
+		// A timeslot that runs goes before one that is only being prepared.
+		sort.SliceStable(cands, func(i, j int) bool {
+			return !cands[i].Start.After(rd.in.Now) && cands[j].Start.After(rd.in.Now)
+		})
+		ds = append(ds, rd.demandOf(m, cands))
+	}
+	sort.SliceStable(ds, func(i, j int) bool {
+		if ds[i].releasing != ds[j].releasing {
+			return ds[j].releasing
+		}
+		return rd.outranks(&ds[i].rank, &ds[j].rank)
+	})
+	return ds
+}
+
+func (rd *round) demandOf(m *Meter, cands []*dispatch.Record) demand {
+	first := cands[0]
+	d := demand{meter: m, rec: first, rank: *first, ev: rd.in.Events[first.EventID],
+		state: dispatch.Active, wantW: asked(first, rd.in.Policy), fraction: 1}
+	if first.Start.After(rd.in.Now) {
+		d.state = dispatch.Armed
+	}
+	for _, lower := range cands[1:] {
+		rd.mark(lower.EventID, dispatch.Suppressed, HigherPriority)
+		if !lower.Start.After(rd.in.Now) && asked(lower, rd.in.Policy) > d.wantW {
+			d.raised = append(d.raised, lower)
+		}
+	}
+	return d
+}
+
+// release finds the timeslot that ended last, while its release lasts: a
+// cancelled one ends when we learn of it (domain.md 2.2).
+func (rd *round) release(m *Meter) (demand, bool) {
+	window := rd.in.Policy.Release
+	if window <= 0 || rd.in.Stopped {
+		return demand{}, false
+	}
+	var best demand
+	var bestEnd time.Time
+	for i := range rd.in.Slots {
+		r := &rd.in.Slots[i]
+		ev := rd.in.Events[r.EventID]
+		if r.MeterID != m.ID || !ev.Running || r.Problem != "" {
+			continue
+		}
+		end := r.End
+		if r.Cancelled && r.CancelledAt.Before(end) {
+			end = r.CancelledAt
+		}
+		gone := rd.in.Now.Sub(end)
+		if gone < 0 || gone >= window || !end.After(bestEnd) {
+			continue
+		}
+		bestEnd = end
+		best = demand{meter: m, rec: r, rank: *r, ev: ev, wantW: ev.LastTargetW, releasing: true,
+			fraction: 1 - float64(gone)/float64(window)}
+	}
+	return best, !bestEnd.IsZero()
+}
+
+func (rd *round) outranks(a, b *dispatch.Record) bool {
+	return dispatch.Outranks(*a, *b, asked(a, rd.in.Policy), asked(b, rd.in.Policy))
+}
+
+func (rd *round) mark(eventID string, s dispatch.State, why Reason) {
+	for i := range rd.out.Slots {
+		if rd.out.Slots[i].EventID == eventID {
+			rd.out.Slots[i].State, rd.out.Slots[i].Reason = s, why
+		}
+	}
+}
