@@ -5,14 +5,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if ! command -v dh dpkg-buildpackage dh_installsysusers >/dev/null || ! command -v fakeroot >/dev/null; then
-	tools=(debhelper dpkg-dev dh-sequence-installsysusers fakeroot)
+# debhelper brings dh-sequence-installsysusers from Debian 12 on.
+if ! { command -v dh && command -v dpkg-buildpackage && command -v fakeroot; } >/dev/null; then
 	if [ "$(id -u)" != 0 ]; then
-		echo "building a package needs: apt-get install ${tools[*]}" >&2
+		echo "building a package needs: apt-get install debhelper dpkg-dev fakeroot" >&2
 		exit 1
 	fi
 	apt-get update -q
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${tools[@]}"
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debhelper dpkg-dev fakeroot
 fi
 
 arch=${1:-$(dpkg --print-architecture)}
@@ -47,7 +47,7 @@ cp systemd/nominald.service "$src/debian/nominald.service"
 cp systemd/nominald.sysusers "$src/debian/nominald.sysusers"
 cp systemd/nominald.tmpfiles "$src/debian/nominald.tmpfiles"
 cp systemd/60-nominald.rules "$src/debian/nominald.udev"
-ls "$src"/man/*.1 | sed "s|^$src/||" >"$src/debian/nominald.manpages"
+echo 'man/*.1' >"$src/debian/nominald.manpages"
 for doc in README.md ARCHITECTURE.md packaging/docs/*; do
 	[ -e "$doc" ] || continue
 	cp -r "$doc" "$src/"
