@@ -1,0 +1,106 @@
+package modbus
+
+import (
+	"net"
+	"testing"
+	"time"
+)
+
+// answerAlways serves one client at a time with the same reply under the
+// request's transaction id: the least that a Modbus TCP server can do. It
+// allocates nothing per request.
+func answerAlways(tb testing.TB, reply []byte) string {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				req, out := make([]byte, maxFrame), append([]byte(nil), reply...)
+				for {
+					if _, err := c.Read(req); err != nil {
+						return
+					}
+					out[0], out[1] = req[0], req[1]
+					if _, err := c.Write(out); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return ln.Addr().String()
+}
+
+// read20 is the request for 20 holding registers of unit 1.
+func read20() []byte { return []byte{0, 1, 0, 0, 0, 6, 1, 3, 0, 100, 0, 20} }
+
+func TestPollAllocatesNothingInTheWire(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	w := newTCPWire(answerAlways(t, goodReply(read20())), Options{}.withDefaults(), &counters{})
+	defer w.close()
+	req := read20()
+	if n := testing.AllocsPerRun(500, func() {
+		if _, err := w.exchange(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations per poll, want 0", n)
+	}
+}
+
+// BenchmarkTCP reads 20 holding registers b.N times, and sends the same bytes
+// back and forth over a bare socket b.N times, in turns of 100 so that both
+// meet the same machine. ratio is what is left of the bare socket's rate.
+func BenchmarkTCP(b *testing.B) {
+	addr := answerAlways(b, goodReply(read20()))
+	l := NewTCP(addr, Options{})
+	defer l.Close()
+	u := l.Unit(1)
+	dst := make([]uint16, 20)
+	bare, err := net.Dial("tcp", addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer bare.Close()
+	req, buf := read20(), make([]byte, maxFrame)
+
+	var ours, floor time.Duration
+	b.ReportAllocs()
+	for done := 0; done < b.N; done += 100 {
+		n := min(100, b.N-done)
+		start := time.Now()
+		for range n {
+			if err := u.ReadHolding(b.Context(), 100, dst); err != nil {
+				b.Fatal(err)
+			}
+		}
+		middle := time.Now()
+		for range n {
+			if _, err := bare.Write(req); err != nil {
+				b.Fatal(err)
+			}
+			if got, err := bare.Read(buf); err != nil || got != 49 {
+				b.Fatal(got, err)
+			}
+		}
+		ours += middle.Sub(start)
+		floor += time.Since(middle)
+	}
+	if want := truth(Holding, 1, 119); dst[19] != want {
+		b.Fatalf("register 119: got %d, want %d", dst[19], want)
+	}
+	b.ReportMetric(float64(b.N)/ours.Seconds(), "req/s")
+	b.ReportMetric(float64(b.N)/floor.Seconds(), "floor-req/s")
+	b.ReportMetric(floor.Seconds()/ours.Seconds(), "ratio")
+}
