@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -16,7 +17,9 @@ func (k *key) accepted() string {
 		return "lower-case letters, digits and hyphens, at most 63"
 	case asNameList:
 		return "a list of names, as [battery, wallbox]"
-	case asTextList:
+	case asHost:
+		return "a host name"
+	case asHostList:
 		return "a list, as [gateway.example.net]"
 	case asEnum:
 		return strings.Join(k.values, ", ")
@@ -64,10 +67,13 @@ func (k *key) acceptedNumber() string {
 	case k.span == nil:
 		return s
 	case k.span.above:
-		return fmt.Sprintf("%s, more than %g and at most %g", s, k.span.low, k.span.high)
+		return fmt.Sprintf("%s, more than %s and at most %s", s, plainNumber(k.span.low), plainNumber(k.span.high))
 	}
-	return fmt.Sprintf("%s from %g to %g", s, k.span.low, k.span.high)
+	return fmt.Sprintf("%s from %s to %s", s, plainNumber(k.span.low), plainNumber(k.span.high))
 }
+
+// plainNumber writes a number without an exponent.
+func plainNumber(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 

@@ -63,6 +63,9 @@ func (p *parser) build() {
 	p.http(one("http"))
 	p.store(one("store"))
 	p.checkUnique()
+	if len(p.faults.list) > 0 {
+		return // a name given twice leaves another one unknown: no news
+	}
 	p.checkReferences()
 	p.warn()
 }

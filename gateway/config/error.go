@@ -55,7 +55,16 @@ type faults struct {
 	list []*Error
 }
 
+// maxFaults is more than one file can be worth repairing for. The walk goes by
+// lines, so the first is among them.
+const maxFaults = 100
+
+func (f *faults) full() bool { return len(f.list) >= maxFaults }
+
 func (f *faults) add(e Error) {
+	if f.full() {
+		return
+	}
 	e.Path = f.path
 	f.list = append(f.list, &e)
 }
@@ -72,9 +81,9 @@ func (f *faults) first() error {
 // Nearest returns the candidate that is the fewest keystrokes away from the
 // word, or "" where none is near enough to be what was meant.
 func Nearest(word string, candidates []string) string {
-	best, bestDist := "", 1+max(2, len(word)/3)
+	best, bestDist := "", 2+len(word)/4
 	for _, c := range candidates {
-		if d := editDistance(strings.ToLower(word), c); d < bestDist {
+		if d := editDistance(strings.ToLower(word), strings.ToLower(c)); d < bestDist {
 			best, bestDist = c, d
 		}
 	}

@@ -97,6 +97,10 @@ func syntaxError(path string, err error) *Error {
 		e.Line, _ = strconv.Atoi(m[1])
 		msg = msg[len(m[0]):]
 	}
+	// The library counts lines from 0 in this group of its errors.
+	if strings.HasPrefix(msg, "did not find expected") {
+		e.Line++
+	}
 	e.Found = "is not YAML: " + msg
 	return e
 }
@@ -241,6 +245,9 @@ func kindList(kinds []drivers.Kind) string {
 
 // newKey checks the name of a key: text, known, not there before.
 func (w *walker) newKey(n *yaml.Node, path string, known []string, seen map[string]int, hidden ...string) bool {
+	if w.faults.full() {
+		return false
+	}
 	if n.Kind != yaml.ScalarNode || !w.plain(n, path) {
 		w.faults.add(Error{Line: n.Line, Key: path, Found: "a key is " + kindOf(n), Accepted: strings.Join(known, ", ")})
 		return false

@@ -14,7 +14,8 @@ const (
 	asText      shape = iota // any line of text
 	asName                   // a name of ours: [a-z0-9][a-z0-9-]*
 	asNameList               // names, or a list of them
-	asTextList               // lines of text
+	asHost                   // a host name
+	asHostList               // host names
 	asEnum                   // one of key.values
 	asFlag                   // true or false
 	asInteger                // a whole number
@@ -98,8 +99,8 @@ func siteKeys() section {
 			{name: "name", shape: asText, required: true, doc: "What people call the site."},
 			{name: "timezone", shape: asZone, def: "UTC", doc: "IANA time zone, for instance America/Los_Angeles. Baselines count the site's local days; pages show its local time."},
 			{name: "armed", shape: asFlag, def: "false", doc: "false is a dry run: everything happens but writes to devices. Arming is an act of its own, after `nominald commission`."},
-			{name: "max_import_kw", shape: asNumber, unit: "kW", def: "0", span: between(0, 1e6), doc: "Service rating; never exceeded by the gateway's own action. 0 means not given."},
-			{name: "max_export_kw", shape: asNumber, unit: "kW", def: "0", span: between(0, 1e6), doc: "Interconnection limit. 0 means no export, whatever Leap allows."},
+			{name: "max_import_kw", shape: asNumber, unit: "kW", def: "0", span: between(0, 1e5), doc: "Service rating; never exceeded by the gateway's own action. 0 means not given."},
+			{name: "max_export_kw", shape: asNumber, unit: "kW", def: "0", span: between(0, 1e5), doc: "Interconnection limit. 0 means no export, whatever Leap allows."},
 		}}
 }
 
@@ -111,16 +112,16 @@ func leapKeys() section {
 		keys: []key{
 			{name: "url", shape: asURL, required: true, doc: "Base of the dispatch API: https://api.leap.energy/v2, for staging https://api.staging.leap.energy/v2. Plain http is accepted for loopback addresses only."},
 			{name: "api_key", shape: asSecret, required: true, doc: "Where the API key is kept; never the key itself."},
-			{name: "poll", shape: asDuration, def: "60s", span: between(5, 3600), doc: "Time between two searches. Leap supports one a minute (domain.md 1.1)."},
+			{name: "poll", shape: asDuration, def: "60s", span: between(5, 3600), doc: "Time between two searches. Leap supports one a minute."},
 			{name: "relay", shape: asText, refused: noRelay, doc: "A fleet's relay."},
 			{name: "credentials", shape: asText, refused: noRelay, doc: "Credential for a relay."},
 		}}
 }
 
-// baselineHistory is how far back a baseline may look (domain.md 3.2).
+// baselineHistory is how far back a baseline may look.
 const baselineHistory = 60 * 24 * time.Hour
 
-// baselines are the presets of dispatch/baseline (domain.md 3.1).
+// baselines are the presets of dispatch/baseline.
 func baselines() []string {
 	return []string{"caiso-10-in-10"}
 }
@@ -154,7 +155,7 @@ func busKeys() section {
 func policyKeys() section {
 	return section{name: "policy", doc: "How the site answers what Leap leaves open.",
 		keys: []key{
-			{name: "basis", shape: asEnum, def: "energy", values: []string{"energy", "nomination", "max-paid"}, doc: "What to deliver where award and nomination differ: the award, the nomination, or all that is paid (domain.md 2.2)."},
+			{name: "basis", shape: asEnum, def: "energy", values: []string{"energy", "nomination", "max-paid"}, doc: "What to deliver where award and nomination differ: the award, the nomination, or all that is paid."},
 			{name: "voluntary", shape: asVoluntary, def: "follow", doc: "Events without a commitment: follow them, ignore them, or follow them while the battery's state of charge is above N percent."},
 			{name: "communication_test", shape: asEnum, def: "dry-run", values: []string{"dry-run", "ignore", "actuate"}, doc: "What to do in a communication test: plan and show it, leave it, or really actuate."},
 			{name: "on_missing", shape: asEnum, def: "execute", values: []string{"execute", "drop"}, doc: "A timeslot that Leap no longer lists and never cancelled: execute it, or drop it."},
@@ -167,7 +168,7 @@ func httpKeys() section {
 		keys: []key{
 			{name: "listen", shape: asEndpoint, def: "127.0.0.1:8645", doc: "Address to listen on. Anything but loopback needs a token."},
 			{name: "token", shape: asSecret, doc: "Where the access token is kept, at least 16 characters."},
-			{name: "hosts", shape: asTextList, doc: "Further host names that count as the gateway's own."},
+			{name: "hosts", shape: asHostList, doc: "Further host names that count as the gateway's own."},
 		}}
 }
 

@@ -26,7 +26,7 @@ func (w *walker) value(k *key, at string, n *yaml.Node) (value, bool) {
 	if !w.plain(n, at) {
 		return value{}, false
 	}
-	if k.shape == asNameList || k.shape == asTextList {
+	if k.shape == asNameList || k.shape == asHostList {
 		return w.list(k, at, n)
 	}
 	v := value{line: n.Line}
@@ -54,7 +54,7 @@ func (w *walker) list(k *key, at string, n *yaml.Node) (value, bool) {
 		return value{}, false
 	}
 	one := *k
-	one.shape = asText
+	one.shape = asHost
 	if k.shape == asNameList {
 		one.shape = asName
 	}
@@ -115,6 +115,10 @@ func (v *value) readText(k *key, n *yaml.Node) *bad {
 		}
 	case asName:
 		return checkName(v.text, k)
+	case asHost:
+		if !hostPattern.MatchString(v.text) {
+			return &bad{show(v.text) + " is not a host name", k.accepted(), ""}
+		}
 	case asMeterID:
 		return checkUUID(v, k)
 	case asURL:
@@ -208,7 +212,14 @@ func ParseDuration(s string) (time.Duration, error) {
 	return d + time.Duration(days*24*float64(time.Hour)), nil
 }
 
+// siteChannel is the site's net power in the load history, where every other
+// channel is a device (design.md 1.3).
+const siteChannel = "site"
+
 func checkName(s string, k *key) *bad {
+	if k.name == "name" && s == siteChannel {
+		return &bad{show(s) + " is taken by the site itself", k.accepted(), "for instance main"}
+	}
 	if namePattern.MatchString(s) {
 		return nil
 	}
@@ -251,7 +262,7 @@ func checkURL(v *value) *bad {
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return &bad{"has a query (?) or fragment (#)", accepted, ""}
 	case u.Scheme == "http" && !loopback:
-		return &bad{"plain http would show the API key to the network", accepted, "write https://" + u.Host}
+		return &bad{"plain http would show the API key to the network", accepted, "write https://" + u.Host + u.Path}
 	case u.Scheme != "https" && u.Scheme != "http":
 		return &bad{fmt.Sprintf("begins with %s", show(u.Scheme+":")), accepted, ""}
 	}
