@@ -99,24 +99,23 @@ func (w *Walker) Walk(ctx context.Context, r Registers) (Map, error) {
 }
 
 // endsHere decides whether a failed read of a header is the end of the map. A
-// device without an end marker refuses the address, or stays silent; silence
-// counts only when it comes twice and the marker still answers in between.
+// device without an end marker refuses the address, or stays silent. Either
+// counts only when it comes twice while the "SunS" mark still answers in
+// between: a passing fault must not hide the models behind it.
 func (w *Walker) endsHere(ctx context.Context, r Registers, err error) bool {
-	if len(w.m.Models) == 0 {
+	refused := errors.Is(err, drivers.ErrRefused)
+	if len(w.m.Models) == 0 || (!refused && !errors.Is(err, drivers.ErrOffline)) {
 		return false
 	}
-	if errors.Is(err, drivers.ErrRefused) {
-		return true
-	}
-	if !errors.Is(err, drivers.ErrOffline) {
-		return false
-	}
-	if !w.silent {
+	if !refused && !w.silent {
 		w.silent = true
 		return false
 	}
-	var mark [2]uint16
-	return r.ReadHolding(ctx, w.m.Base, mark[:]) == nil && mark == [2]uint16{markHigh, markLow}
+	var regs [2]uint16
+	if r.ReadHolding(ctx, w.m.Base, regs[:]) != nil || regs != [2]uint16{markHigh, markLow} {
+		return false
+	}
+	return !refused || errors.Is(r.ReadHolding(ctx, uint16(w.next), regs[:]), drivers.ErrRefused)
 }
 
 // probe looks for the marker. After silence it gives up at once and tries the
@@ -124,6 +123,7 @@ func (w *Walker) endsHere(ctx context.Context, r Registers, err error) bool {
 // a device that ignores addresses it does not have is found all the same.
 func (w *Walker) probe(ctx context.Context, r Registers) error {
 	all := bases()
+	var last error
 	for w.refused < len(all) {
 		addr := all[w.base]
 		var mark [2]uint16
@@ -140,8 +140,13 @@ func (w *Walker) probe(ctx context.Context, r Registers) error {
 		}
 		w.base = (w.base + 1) % len(all)
 		w.refused++
+		last = err
 	}
 	w.refused = 0
+	if last != nil {
+		return fmt.Errorf("look for SunSpec: no marker \"SunS\" at any of %v; is SunSpec enabled on the device, and the unit id right?: %w: %w",
+			all, drivers.ErrWrongDevice, last)
+	}
 	return fmt.Errorf("look for SunSpec: no marker \"SunS\" at any of %v; is SunSpec enabled on the device, and the unit id right?: %w",
 		all, drivers.ErrWrongDevice)
 }

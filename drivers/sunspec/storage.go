@@ -33,6 +33,7 @@ type storage struct {
 
 	ctl     block // the control model as last read
 	ctlAt   time.Time
+	allowed Model   // whose registers were opened for writing
 	slow    []block // nameplate, capacity and battery models, read each verifyEvery
 	slowDue bool
 	sign    signCheck
@@ -73,9 +74,10 @@ func takesPower(b block) bool {
 // allow opens the control registers of the chosen model for writing, and only
 // those: not the ramps, not the reserve, nothing of grid protection.
 func (d *storage) allow(m Model) {
-	if d.opts.Allow == nil {
+	if d.opts.Allow == nil || (d.allowed.ID == m.ID && d.allowed.Addr == m.Addr) {
 		return
 	}
+	d.allowed = m
 	names := []string{"StorCtl_Mod", "OutWRte", "InWRte", "InOutWRte_RvrtTms", "ChaGriSet"}
 	if m.ID == 704 {
 		names = []string{"WSetEna", "WSetMod", "WSet", "WSetRvrt", "WSetPct", "WSetEnaRvrt", "WSetRvrtTms"}

@@ -1,0 +1,287 @@
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"math"
+	"testing"
+	"time"
+
+	"nominald/drivers"
+)
+
+// Case is a command and what the device must then be told, in the command's
+// unit as the simulated device understands it.
+type Case struct {
+	Command drivers.Command
+	Want    float64
+}
+
+// Bench is one driver with the simulated device behind it. The functions speak
+// from the device's side and in the gateway's units and signs, so that they
+// have to decode registers on their own.
+type Bench struct {
+	Device drivers.Device
+	Kind   drivers.Kind
+
+	// Measure has the device measure a power in W; nil where it measures none.
+	Measure func(w float64)
+	// StepW is the resolution of that measurement.
+	StepW float64
+	// Blank has the device leave its measurements unimplemented; nil if it can
+	// not. Read must then return unknown, not zero.
+	Blank func()
+
+	// Cases are commands to try; none for a meter.
+	Cases []Case
+	// Commanded returns what the device is commanded to do. It is not active
+	// where the device is neutral.
+	Commanded func() (v float64, active bool)
+	// Step is the resolution of a command.
+	Step float64
+	// Fallback returns what the device's own timer was last set to; nil for a
+	// device without one.
+	Fallback func() time.Duration
+	// ClearFallback sets that timer to 0 from outside.
+	ClearFallback func()
+
+	// Break makes the device fail; FaultNone mends it. Faults lists those it
+	// can have.
+	Break  func(FaultKind)
+	Faults []FaultKind
+	// StrayWrites returns writes to registers that a driver must not touch.
+	StrayWrites func() []Request
+}
+
+// FaultKind is a way to fail: FaultNone, FaultSilent, or the number of a
+// Modbus exception.
+type FaultKind int
+
+// Faults beside the exceptions 1 to 6.
+const (
+	FaultNone   FaultKind = 0
+	FaultSilent FaultKind = -1
+)
+
+// ModbusFaults are silence and the exceptions 1 to 6.
+func ModbusFaults() []FaultKind { return []FaultKind{FaultSilent, 1, 2, 3, 4, 5, 6} }
+
+// class is the sentinel that a fault must show as.
+func (f FaultKind) class() error {
+	switch f {
+	case FaultSilent:
+		return drivers.ErrOffline
+	case 5, 6:
+		return drivers.ErrBusy
+	default:
+		return drivers.ErrRefused
+	}
+}
+
+// patience bounds one call of a driver.
+const patience = 5 * time.Second
+
+// Lease is the length of the leases that the suite gives.
+const Lease = 30 * time.Second
+
+// Run runs the conformance suite. Each part gets a bench of its own.
+func Run(t *testing.T, open func(*testing.T) *Bench) {
+	parts := []struct {
+		name string
+		run  func(*testing.T, *Bench)
+	}{
+		{"read is fresh and describes the device", readIsFresh},
+		{"measured power has the right unit and sign", powerIsRight},
+		{"what is not implemented is unknown", blankIsUnknown},
+		{"a command arrives as asked", commandArrives},
+		{"a repeated command renews the fallback", fallbackIsRenewed},
+		{"release leaves the device neutral", releaseIsNeutral},
+		{"faults have their class and give no value", faultsAreClassed},
+		{"a meter takes no command", meterRefuses},
+	}
+	for _, p := range parts {
+		t.Run(p.name, func(t *testing.T) {
+			b := open(t)
+			p.run(t, b)
+			if b.StrayWrites != nil {
+				if stray := b.StrayWrites(); len(stray) > 0 {
+					t.Errorf("writes outside the allow-list: %+v", stray)
+				}
+			}
+		})
+	}
+}
+
+// bounded returns a context that outlives a call but not a hanging one.
+func bounded(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func mustRead(t *testing.T, b *Bench) drivers.Reading {
+	t.Helper()
+	r, err := b.Device.Read(bounded(t))
+	if err != nil {
+		t.Fatalf("Read: %v", err)
+	}
+	return r
+}
+
+func mustApply(t *testing.T, b *Bench, c drivers.Command) {
+	t.Helper()
+	if err := b.Device.Apply(bounded(t), c, Lease); err != nil {
+		t.Fatalf("Apply %+v: %v", c, err)
+	}
+}
+
+func readIsFresh(t *testing.T, b *Bench) {
+	first := mustRead(t, b)
+	if first.At.IsZero() {
+		t.Error("Read: the reading has no time")
+	}
+	if second := mustRead(t, b); second.At.Before(first.At) {
+		t.Errorf("Read: time went from %v back to %v", first.At, second.At)
+	}
+	about := b.Device.Describe()
+	if about.Detail == "" {
+		t.Error("Describe: no detail after a Read")
+	}
+	if want := b.Fallback != nil; len(b.Cases) > 0 && about.Fallback != want {
+		t.Errorf("Describe: fallback %v, want %v", about.Fallback, want)
+	}
+}
+
+func powerIsRight(t *testing.T, b *Bench) {
+	if b.Measure == nil {
+		t.Skip("the device measures no power")
+	}
+	for _, w := range []float64{0, 1500, 4200, -2300} {
+		if w < 0 && (b.Kind == drivers.Charger || b.Kind == drivers.Thermostat) {
+			continue
+		}
+		b.Measure(w)
+		got := mustRead(t, b).PowerW
+		if !got.OK || math.Abs(got.V-w) > b.StepW {
+			t.Errorf("device measures %g W, Read says %+v", w, got)
+		}
+	}
+}
+
+func blankIsUnknown(t *testing.T, b *Bench) {
+	if b.Blank == nil {
+		t.Skip("the device has no value for not implemented")
+	}
+	b.Measure(1000)
+	mustRead(t, b)
+	b.Blank()
+	if got := mustRead(t, b).PowerW; got.OK {
+		t.Errorf("power is not implemented, Read says %g W", got.V)
+	}
+}
+
+func commandArrives(t *testing.T, b *Bench) {
+	mustReadIfPossible(t, b)
+	for _, c := range b.Cases {
+		for range 2 { // the second must change nothing
+			mustApply(t, b, c.Command)
+			got, active := b.Commanded()
+			if !active || math.Abs(got-c.Want) > b.Step {
+				t.Fatalf("Apply %+v: device is told %g (active %v), want %g", c.Command, got, active, c.Want)
+			}
+			if got*c.Want < 0 {
+				t.Fatalf("Apply %+v: device is told %g, the other direction", c.Command, got)
+			}
+		}
+	}
+}
+
+// mustReadIfPossible reads once: the bus worker does so before it commands.
+func mustReadIfPossible(t *testing.T, b *Bench) {
+	t.Helper()
+	if len(b.Cases) > 0 {
+		mustRead(t, b)
+	}
+}
+
+func fallbackIsRenewed(t *testing.T, b *Bench) {
+	if b.Fallback == nil || len(b.Cases) == 0 {
+		t.Skip("the device has no timer of its own")
+	}
+	mustRead(t, b)
+	for range 2 {
+		b.ClearFallback()
+		mustApply(t, b, b.Cases[0].Command)
+		if got := b.Fallback(); got < Lease || got > Lease+time.Second {
+			t.Errorf("Apply for %v: the device's timer is set to %v", Lease, got)
+		}
+	}
+}
+
+func releaseIsNeutral(t *testing.T, b *Bench) {
+	if len(b.Cases) == 0 {
+		t.Skip("the device takes no command")
+	}
+	mustRead(t, b)
+	mustApply(t, b, b.Cases[0].Command)
+	for range 2 {
+		if err := b.Device.Release(bounded(t)); err != nil {
+			t.Fatalf("Release: %v", err)
+		}
+		if v, active := b.Commanded(); active {
+			t.Fatalf("after Release the device is still told %g", v)
+		}
+	}
+	mustRead(t, b)
+}
+
+func faultsAreClassed(t *testing.T, b *Bench) {
+	for _, f := range b.Faults {
+		mustRead(t, b)
+		b.Break(f)
+		for range 2 { // the second meets the driver in doubt
+			r, err := b.Device.Read(bounded(t))
+			if !errors.Is(err, f.class()) {
+				t.Errorf("fault %d: Read error %v, want %v", f, err, f.class())
+			}
+			if r.PowerW.OK || r.SoC.OK || !r.At.IsZero() {
+				t.Errorf("fault %d: Read gave a reading beside its error: %+v", f, r)
+			}
+			if len(b.Cases) == 0 {
+				continue
+			}
+			if err := b.Device.Apply(bounded(t), b.Cases[0].Command, Lease); !errors.Is(err, f.class()) {
+				t.Errorf("fault %d: Apply error %v, want %v", f, err, f.class())
+			}
+		}
+		b.Break(FaultNone)
+		heals(t, b, f)
+	}
+}
+
+// heals gives a driver a few polls to find its device again.
+func heals(t *testing.T, b *Bench, f FaultKind) {
+	t.Helper()
+	var err error
+	for range 8 { // a SunSpec driver may look at another base address first
+		if _, err = b.Device.Read(bounded(t)); err == nil {
+			return
+		}
+	}
+	t.Fatalf("fault %d is mended, Read still fails: %v", f, err)
+}
+
+func meterRefuses(t *testing.T, b *Bench) {
+	if b.Kind != drivers.Meter {
+		t.Skip("not a meter")
+	}
+	mustRead(t, b)
+	err := b.Device.Apply(bounded(t), drivers.Command{PowerW: 1000}, Lease)
+	if !errors.Is(err, drivers.ErrRefused) {
+		t.Errorf("Apply: error %v, want %v", err, drivers.ErrRefused)
+	}
+	if err := b.Device.Release(bounded(t)); err != nil {
+		t.Errorf("Release: %v", err)
+	}
+}
