@@ -193,7 +193,7 @@ function showDevices() {
         { text: d.name, small: `${d.kind}, ${d.profile}`, cls: "strong" },
         d.online ? { text: "✓ online" } : { text: "✗ offline", small: seen, cls: "bad" },
         known(d.power_w) ? `${kw(d.power_w)} kW` : "–",
-        { text: d.setpoint || (known(d.setpoint_w) ? `${kw(d.setpoint_w)} kW` : "–") },
+        d.setpoint || (known(d.setpoint_w) ? `${kw(d.setpoint_w)} kW` : d.kind === "meter" ? "" : "–"),
         { text: known(d.soc) ? `${Math.round(d.soc)} %` : "", small: known(d.limits.reserve_soc) ? `keeps ${d.limits.reserve_soc} %` : "" },
         { text: left !== null && left > 0 ? span(left) : "", small: left !== null && !d.fallback ? "no own timer" : "" },
         { text: reason(d), small: d.last_error },
