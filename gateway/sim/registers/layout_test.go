@@ -8,13 +8,14 @@ import (
 	"testing"
 )
 
-// modelFiles is where the SunSpec Alliance's model files lie, if they do; they
+// modelFiles is where the SunSpec Alliance's model files lie, if they do: named by
+// SUNSPEC_MODELS, or beside the checkout. They
 // are not copied into the project.
 func modelFiles() string {
 	if dir := os.Getenv("SUNSPEC_MODELS"); dir != "" {
 		return dir
 	}
-	return "/work/shared/sunspec"
+	return filepath.Join("..", "..", "..", "..", "shared", "sunspec")
 }
 
 type group struct {

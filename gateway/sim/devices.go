@@ -1,0 +1,294 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"nominald/drivers"
+	"nominald/gateway/config"
+	"nominald/gateway/sim/modbustcp"
+	"nominald/gateway/sim/plant"
+	"nominald/gateway/sim/registers"
+)
+
+// locked serialises a register map with the physics.
+type locked struct {
+	mu   *sync.Mutex
+	unit modbustcp.Unit
+}
+
+func (l locked) Read(function byte, addr, count uint16) ([]uint16, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unit.Read(function, addr, count)
+}
+
+func (l locked) Write(function byte, addr uint16, values []uint16) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unit.Write(function, addr, values)
+}
+
+// meterDevice measures the site.
+type meterDevice struct {
+	plant *plant.Meter
+}
+
+// batteryMap is what the two storage maps have in common.
+type batteryMap interface {
+	modbustcp.Unit
+	Step(dt time.Duration)
+	SetAutonomous(w float64)
+	Commanded() bool
+}
+
+// batteryDevice is a battery with its map, and its uncommanded shadow.
+type batteryDevice struct {
+	regs            batteryMap
+	plant           *plant.Battery
+	shadow          *plant.Battery
+	selfConsumption bool
+}
+
+func (b *batteryDevice) step(dt time.Duration, idleW, shadowIdleW float64) {
+	if b.selfConsumption {
+		b.regs.SetAutonomous(idleW)
+		b.shadow.Command(shadowIdleW)
+	}
+	b.regs.Step(dt)
+	b.plant.Step(dt)
+	b.shadow.Step(dt)
+}
+
+func (b *batteryDevice) netW() (actual, shadow float64) {
+	return -b.plant.PowerW(), -b.shadow.PowerW()
+}
+
+func (b *batteryDevice) truth() DeviceTruth {
+	return DeviceTruth{PowerW: b.plant.PowerW(), SoC: b.plant.SoC(), Commanded: b.regs.Commanded()}
+}
+
+// chargerDevice is a wallbox with a vehicle.
+type chargerDevice struct {
+	regs   *registers.Keba
+	plant  *plant.EV
+	shadow *plant.EV
+}
+
+func (c *chargerDevice) step(dt time.Duration, _, _ float64) {
+	c.regs.Step(dt)
+	c.plant.Step(dt)
+	c.shadow.Step(dt)
+}
+
+func (c *chargerDevice) netW() (actual, shadow float64) {
+	return c.plant.PowerW(), c.shadow.PowerW()
+}
+
+func (c *chargerDevice) truth() DeviceTruth {
+	return DeviceTruth{PowerW: c.plant.PowerW(), Commanded: c.regs.Commanded()}
+}
+
+// roomDevice is a room with an air conditioner.
+type roomDevice struct {
+	regs   *registers.Intesis
+	plant  *plant.Room
+	shadow *plant.Room
+}
+
+func (r *roomDevice) step(dt time.Duration, _, _ float64) {
+	r.regs.Step(dt)
+	r.plant.Step(dt)
+	r.shadow.Step(dt)
+}
+
+func (r *roomDevice) netW() (actual, shadow float64) { return r.plant.PowerW(), r.shadow.PowerW() }
+
+func (r *roomDevice) truth() DeviceTruth {
+	return DeviceTruth{PowerW: r.plant.PowerW(), TemperatureC: r.plant.TempC(), Commanded: r.regs.Commanded()}
+}
+
+// add builds one device of the config and puts it behind its endpoint, or
+// notes why it is left out.
+func (s *Site) add(cfg *config.Config, d config.Device) error {
+	if d.GPIO != "" {
+		s.note("device %s: on GPIO %s, which is not simulated", d.Name, d.GPIO)
+		return nil
+	}
+	i := slices.IndexFunc(cfg.Buses, func(b config.Bus) bool { return b.Name == d.Bus })
+	if i < 0 {
+		return fmt.Errorf("device %s: bus %q is not in the config", d.Name, d.Bus)
+	}
+	bus := cfg.Buses[i]
+	if bus.TCP == "" {
+		s.note("device %s: bus %s is a serial line; simulated are tcp buses on loopback addresses", d.Name, bus.Name)
+		return nil
+	}
+	if err := modbustcp.CheckLoopback(bus.TCP); err != nil {
+		s.note("device %s: bus %s: %v", d.Name, bus.Name, err)
+		return nil
+	}
+	unit, err := s.build(d)
+	if err != nil {
+		return fmt.Errorf("device %s: %w", d.Name, err)
+	}
+	if unit == nil {
+		s.note("device %s: %s with profile %q is not simulated; simulated are meter sunspec-meter, battery sunspec-storage, "+
+			"charger keba-..., thermostat intesis-...", d.Name, d.Kind, d.Profile)
+		return nil
+	}
+	return s.serve(bus, d, unit)
+}
+
+func (s *Site) note(format string, args ...any) {
+	s.notes = append(s.notes, fmt.Sprintf(format, args...))
+}
+
+// serve puts a unit behind the address of its bus.
+func (s *Site) serve(bus config.Bus, d config.Device, unit modbustcp.Unit) error {
+	if d.Unit < 0 || d.Unit > 255 {
+		return fmt.Errorf("device %s: unit %d is not between 0 and 255", d.Name, d.Unit)
+	}
+	i := slices.IndexFunc(s.endpoints, func(e *endpoint) bool { return e.addr == bus.TCP })
+	if i < 0 {
+		i = len(s.endpoints)
+		s.endpoints = append(s.endpoints, &endpoint{bus: bus.Name, addr: bus.TCP, server: modbustcp.NewServer()})
+	}
+	f, err := s.endpoints[i].server.Add(byte(d.Unit), locked{mu: &s.mu, unit: unit})
+	if err != nil {
+		return fmt.Errorf("device %s on %s: %w", d.Name, bus.TCP, err)
+	}
+	s.faults[d.Name] = f
+	return nil
+}
+
+// build makes plant and map of a device; nil when its profile is not known.
+func (s *Site) build(d config.Device) (modbustcp.Unit, error) {
+	switch {
+	case d.Kind == drivers.Meter && d.Profile == "sunspec-meter":
+		return s.buildMeter(d)
+	case d.Kind == drivers.Battery && d.Profile == "sunspec-storage":
+		return s.buildBattery(d)
+	case d.Kind == drivers.Charger && strings.HasPrefix(d.Profile, "keba"):
+		return s.buildCharger(d), nil
+	case d.Kind == drivers.Thermostat && strings.HasPrefix(d.Profile, "intesis"):
+		return s.buildRoom(d), nil
+	}
+	return nil, nil
+}
+
+// sunSpec returns the map options of a device.
+func (s *Site) sunSpec(name string) registers.SunSpec {
+	if o, ok := s.opts.SunSpec[name]; ok {
+		return o
+	}
+	return registers.NewSunSpec()
+}
+
+func (s *Site) buildMeter(d config.Device) (modbustcp.Unit, error) {
+	m := &meterDevice{plant: plant.NewMeter(s.opts.Seed, s.load.PowerW())}
+	regs, err := registers.NewMeter(m.plant, s.sunSpec(d.Name), d.Name, byte(d.Unit), d.Invert)
+	if err != nil {
+		return nil, err
+	}
+	s.meters = append(s.meters, m)
+	return regs, nil
+}
+
+func (s *Site) buildBattery(d config.Device) (modbustcp.Unit, error) {
+	p := plant.NewBatteryParams(5000, d.CapacityWh.Or(13_500), s.opts.SoC)
+	p.MaxDischargeW = d.MaxDischargeW.Or(p.MaxDischargeW)
+	p.MaxChargeW = d.MaxChargeW.Or(p.MaxChargeW)
+	b := &batteryDevice{plant: plant.NewBattery(p), shadow: plant.NewBattery(p), selfConsumption: s.opts.SelfConsumption}
+	opt := s.sunSpec(d.Name)
+	var err error
+	if opt.Flavour == registers.Storage704 {
+		b.regs, err = registers.NewModern(b.plant, opt, d.Name, byte(d.Unit))
+	} else {
+		b.regs, err = registers.NewBasic(b.plant, opt, d.Name, byte(d.Unit))
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.keep(d.Name, b)
+	return b.regs, nil
+}
+
+func (s *Site) buildCharger(d config.Device) modbustcp.Unit {
+	p := plant.NewEVParams(or(d.Phases, 3), or(d.VoltageV, 230), or(d.MaxA, 16), s.opts.EVWantWh)
+	p.Connected = s.opts.EVWantWh > 0
+	c := &chargerDevice{plant: plant.NewEV(p), shadow: plant.NewEV(p)}
+	c.regs = registers.NewKeba(c.plant)
+	s.keep(d.Name, c)
+	return c.regs
+}
+
+func (s *Site) buildRoom(d config.Device) modbustcp.Unit {
+	p := plant.NewRoomParams(or(d.RatedW, 3500), s.opts.OutdoorC)
+	r := &roomDevice{plant: plant.NewRoom(p), shadow: plant.NewRoom(p)}
+	r.regs = registers.NewIntesis(r.plant)
+	s.keep(d.Name, r)
+	return r.regs
+}
+
+func (s *Site) keep(name string, c controllable) {
+	s.devices[name] = c
+	s.names = append(s.names, name)
+}
+
+// or returns v, or def where v was not given.
+func or[T int | float64](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+// SetSoC puts a battery to a state of charge in percent; its shadow too.
+func (s *Site) SetSoC(name string, percent float64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, ok := s.devices[name].(*batteryDevice)
+	if !ok {
+		return fmt.Errorf("device %s: not a simulated battery", name)
+	}
+	b.plant.SetSoC(percent)
+	b.shadow.SetSoC(percent)
+	return nil
+}
+
+// Plug connects a vehicle that wants an energy in Wh, or unplugs it.
+func (s *Site) Plug(name string, connected bool, wantWh float64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.devices[name].(*chargerDevice)
+	if !ok {
+		return fmt.Errorf("device %s: not a simulated charger", name)
+	}
+	c.plant.Plug(connected, wantWh)
+	c.shadow.Plug(connected, wantWh)
+	return nil
+}
+
+// SetFailsafe presets a wallbox's fail-safe current in A and timeout.
+func (s *Site) SetFailsafe(name string, amps float64, timeout time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.devices[name].(*chargerDevice)
+	if !ok {
+		return fmt.Errorf("device %s: not a simulated charger", name)
+	}
+	c.regs.SetFailsafe(amps, timeout)
+	return nil
+}
+
+// DropConnections closes all Modbus connections of the site's endpoints, as a
+// switch that restarts does.
+func (s *Site) DropConnections() {
+	for _, e := range s.endpoints {
+		e.server.Drop()
+	}
+}
