@@ -62,8 +62,9 @@ type Worker struct {
 	log      *slog.Logger
 	ports    []*Port
 	wake     chan struct{} // capacity 1: somebody posted
-	progress atomic.Int64  // Unix nanoseconds, 0 before Run
-	writes   int           // in a row, see next
+	born     time.Time
+	progress atomic.Int64 // nanoseconds since born, 0 before Run
+	writes   int          // in a row, see next
 }
 
 // New returns a worker for the named bus. line is closed when Run ends; it may
@@ -83,6 +84,7 @@ func New(name string, line io.Closer, opts Options) *Worker {
 		name: name, line: line, opts: opts,
 		log:  log.With("bus", name),
 		wake: make(chan struct{}, 1),
+		born: time.Now().UTC(),
 	}
 }
 
@@ -102,8 +104,10 @@ func (w *Worker) Progress() time.Time {
 	if ns == 0 {
 		return time.Time{}
 	}
-	return time.Unix(0, ns).UTC()
+	return w.born.Add(time.Duration(ns)) // monotonic, whatever the wall clock does
 }
+
+func (w *Worker) stamp() { w.progress.Store(int64(max(1, time.Since(w.born)))) }
 
 // String names the worker as logs and errors do.
 func (w *Worker) String() string { return "bus " + w.name }
@@ -118,7 +122,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		p.due = now
 	}
 	for {
-		w.progress.Store(time.Now().UnixNano())
+		w.stamp()
 		w.collect(time.Now())
 		if ctx.Err() != nil {
 			break

@@ -100,20 +100,33 @@ func (w *Worker) shutdown(ctx context.Context) {
 	}
 	slices.SortStableFunc(todo, func(a, b *Port) int { return a.lost - b.lost })
 	for len(todo) > 0 {
-		todo = slices.DeleteFunc(todo, func(p *Port) bool { return w.retire(ctx, p) })
-		if len(todo) > 0 && !pause(ctx, shutdownPause) {
-			return
+		left := len(todo)
+		todo = slices.DeleteFunc(todo, func(p *Port) bool {
+			over := w.retire(ctx, p, left)
+			left--
+			return over
+		})
+		if len(todo) > 0 {
+			pause(ctx, shutdownPause)
 		}
 	}
 }
 
 // retire tries to release the device, and returns whether that is over: done,
-// or not worth another try.
-func (w *Worker) retire(ctx context.Context, p *Port) bool {
-	w.progress.Store(time.Now().UnixNano())
-	quarantined := p.lost > 0
+// or not worth another try. A lost device gets its share of the time that is
+// left for so many devices.
+func (w *Worker) retire(ctx context.Context, p *Port, left int) bool {
+	w.stamp()
+	opts, quarantined := w.opts, p.lost > 0
+	if end, _ := ctx.Deadline(); quarantined {
+		opts.Timeout = min(opts.Timeout, time.Until(end)/time.Duration(left))
+	}
+	if err := ctx.Err(); err != nil {
+		p.log.Error("not released", "error", err)
+		return true
+	}
 	begin := time.Now().UTC()
-	err := p.put(ctx, w.opts)
+	err := p.put(ctx, opts)
 	if err == nil {
 		p.wrote(begin, time.Now().UTC())
 		p.publish()
@@ -129,12 +142,10 @@ func (w *Worker) retire(ctx context.Context, p *Port) bool {
 	return over
 }
 
-// pause sleeps, and returns false when the context ended first.
-func pause(ctx context.Context, d time.Duration) bool {
+// pause sleeps, or returns early when the context ends.
+func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
-		return true
 	case <-ctx.Done():
-		return false
 	}
 }

@@ -35,6 +35,7 @@ type state struct {
 	due        time.Time // next read, on a grid of the period
 	retryAt    time.Time // neither read nor written before
 	writeAfter time.Time // not written before, after a write that failed
+	refused    bool      // the last write was refused
 
 	readError, writeError string
 	lost                  int // failures to answer in a row
@@ -79,8 +80,8 @@ func (p *Port) want(wh wish, c drivers.Command, now time.Time) {
 	if !waiting {
 		p.since = now
 	}
-	if p.met {
-		p.writeAfter = time.Time{}
+	if p.refused {
+		p.writeAfter, p.refused = time.Time{}, false
 	}
 }
 
@@ -178,7 +179,8 @@ func (p *Port) wrote(begin, end time.Time) {
 	if p.writeError != "" {
 		p.log.Info("command taken")
 	}
-	p.writeError, p.unwritten, p.busy, p.writeAfter = "", 0, 0, time.Time{}
+	p.writeError, p.unwritten, p.busy = "", 0, 0
+	p.writeAfter, p.refused = time.Time{}, false
 	if p.wish == rest {
 		p.snap.Neutral = true
 		p.snap.Applied, p.snap.AppliedAt = drivers.Command{}, time.Time{}
@@ -192,15 +194,15 @@ func (p *Port) wrote(begin, end time.Time) {
 func (p *Port) notWritten(err error, end time.Time) {
 	p.since = end
 	p.unwritten++
-	refused := errors.Is(err, drivers.ErrRefused)
+	p.refused = errors.Is(err, drivers.ErrRefused)
 	switch {
 	case errors.Is(err, drivers.ErrBusy): // failed sets the pace
-	case refused && p.wish == follow:
+	case p.refused && p.wish == follow:
 		p.writeAfter = end.Add(refusedPause)
 	default:
 		p.writeAfter = end.Add(quarantine(p.unwritten))
 	}
-	if refused && p.writeError == "" {
+	if p.refused && p.writeError == "" {
 		p.log.Warn("command refused", "error", err, "retry_in", p.writeAfter.Sub(end))
 	}
 	p.writeError = err.Error()

@@ -1,0 +1,229 @@
+package bus
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nominald/drivers"
+)
+
+func TestCommandIsAppliedAgainWhenTheDeviceIsBack(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		p, f := b.add("battery", time.Second, time.Millisecond)
+		b.run()
+		p.Lease(lease(1000, time.Hour))
+		b.at(2500 * time.Millisecond)
+		f.die(true) // fails at 3 s and, after 2 s, at 5 s
+		b.at(6 * time.Second)
+		if s := p.Snapshot(); s.Online || s.Neutral || s.Lease == nil || s.Applied.PowerW != 1000 {
+			t.Errorf("lost: %+v", s)
+		}
+		f.die(false)
+		b.at(10 * time.Second)
+		if got := f.times("apply"); len(got) != 2 || got[1] < 9*time.Second || got[1] > 9100*time.Millisecond {
+			t.Errorf("applied at %v, want again right after it answered at 9 s", got)
+		}
+		if s := p.Snapshot(); !s.Online || s.Applied.PowerW != 1000 || s.LastError != "" {
+			t.Errorf("back: %+v", s)
+		}
+		b.end()
+	})
+}
+
+func TestLostDeviceIsReleasedWhenItIsBack(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		p, f := b.add("battery", time.Second, time.Millisecond)
+		b.run()
+		p.Lease(lease(1000, 20*time.Second))
+		b.at(2500 * time.Millisecond)
+		f.die(true)
+		b.at(time.Minute) // the lease is over
+		if s := p.Snapshot(); s.Neutral || s.Lease != nil || len(f.times("release")) != 0 {
+			t.Errorf("lost, the lease over: %+v after %s", s, b.calls())
+		}
+		f.die(false)
+		b.at(5 * time.Minute)
+		if s := p.Snapshot(); !s.Neutral || len(f.times("release")) != 1 || len(f.times("apply")) != 1 {
+			t.Errorf("back: %+v after %s", s, b.calls())
+		}
+		b.end()
+	})
+}
+
+// A release that is not answered is tried again and again, ever more slowly,
+// and costs the others nothing else.
+func TestReleaseIsRetriedUntilItSucceeds(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		p, f := b.add("battery", time.Second, 0)
+		_, other := b.add("meter", time.Second, 0)
+		f.fails("release", drivers.ErrOffline)
+		b.run()
+		p.Neutral()
+		b.at(30 * time.Second)
+		wantTimes(t, "release", f.times("release"), seconds(0, 2, 6, 12, 20, 30))
+		if n := len(other.times("read")); n != 31 {
+			t.Errorf("the meter was read %d times in 30 s, want 31", n)
+		}
+		f.fails("release", nil)
+		b.at(time.Minute)
+		if !p.Snapshot().Neutral || len(f.times("release")) != 7 {
+			t.Errorf("released at %v, want once more", f.times("release"))
+		}
+		b.end()
+	})
+}
+
+func TestWrongDeviceIsNeverWrittenTo(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		p, f := b.add("battery", time.Second, 0)
+		f.fails("read", fmt.Errorf("serial number: %w", drivers.ErrWrongDevice))
+		b.run()
+		p.Lease(lease(1000, time.Minute))
+		b.at(5 * time.Minute)
+		if s := p.Snapshot(); s.Online || !strings.Contains(s.LastError, "not the configured device") {
+			t.Errorf("snapshot %+v", s)
+		}
+		b.end()
+		if strings.Contains(b.calls(), "apply") || strings.Contains(b.calls(), "release") {
+			t.Errorf("written to: %s", b.calls())
+		}
+	})
+}
+
+func TestDryRunWritesNothing(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		p, f := b.add("battery", time.Second, time.Millisecond)
+		b.run()
+		b.at(time.Minute)
+		f.die(true)
+		b.at(2 * time.Minute)
+		f.die(false)
+		b.at(time.Hour)
+		b.end()
+		if strings.Contains(b.calls(), "apply") || strings.Contains(b.calls(), "release") || p.Snapshot().Writes != 0 {
+			t.Error("a device was written to that nobody asked to write to")
+		}
+	})
+}
+
+func TestShutdownReleasesWhatWasCommanded(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		dead, deadFake := b.add("dead", time.Second, 5*time.Second)
+		held, heldFake := b.add("held", time.Second, 10*time.Millisecond)
+		late, lateFake := b.add("late", time.Second, 10*time.Millisecond)
+		_, meter := b.add("meter", time.Second, 10*time.Millisecond)
+		b.run()
+		for _, p := range []*Port{dead, held} {
+			p.Lease(lease(1000, time.Hour))
+		}
+		b.at(30 * time.Second)
+		deadFake.die(true)
+		b.at(39 * time.Second) // within its first pause or its second try
+		heldFake.fails("release", drivers.ErrBusy)
+		late.Neutral() // still in the mailbox, or just taken
+		synctest.Wait()
+		go func() {
+			time.Sleep(time.Second)
+			heldFake.fails("release", nil)
+		}()
+		if took := b.end(); took > shutdownLimit+5*time.Second {
+			t.Errorf("the end took %v, want 10 s at most after the call under way", took)
+		}
+		if !heldFake.rests() || !held.Snapshot().Neutral || !lateFake.rests() {
+			t.Errorf("not released: %s", b.calls())
+		}
+		if n := len(deadFake.times("release")); n != 1 {
+			t.Errorf("the dead device was asked %d times, want once", n)
+		}
+		if len(meter.times("release")) != 0 {
+			t.Error("the meter was released")
+		}
+	})
+}
+
+// With several dead devices the end still comes within 10 s, after the call
+// that was under way, and each of those known to be lost gets its one try.
+func TestShutdownIsBounded(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		shutDownDead(t, lost)
+	}
+}
+
+func shutDownDead(t *testing.T, lost bool) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		var all []*fake
+		for i := range 6 {
+			p, f := b.add(fmt.Sprint("d", i), time.Minute, time.Millisecond)
+			all = append(all, f)
+			p.Neutral()
+			p.Lease(lease(1, time.Hour))
+		}
+		b.run()
+		b.at(10 * time.Second)
+		for _, f := range all {
+			f.slow(5 * time.Second)
+			f.die(true)
+		}
+		if lost {
+			b.at(10 * time.Minute)
+		}
+		if took := b.end(); took > shutdownLimit+5*time.Second {
+			t.Errorf("the end took %v, want 10 s at most", took)
+		}
+		for _, f := range all {
+			if lost && len(f.times("release")) != 1 {
+				t.Errorf("%s was asked %d times, want once", f.name, len(f.times("release")))
+			}
+		}
+	})
+}
+
+func TestChangesAreLoggedAndPollsAreNot(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		var out bytes.Buffer
+		b.worker.log = slog.New(slog.NewTextHandler(&out, nil)).With("bus", "rs485")
+		p, f := b.add("battery", time.Second, 0)
+		b.run()
+		p.Lease(lease(1, time.Hour))
+		b.at(10 * time.Second)
+		f.die(true)
+		b.at(60 * time.Second)
+		f.die(false)
+		f.fails("apply", drivers.ErrRefused)
+		b.at(10 * time.Minute)
+		f.fails("apply", nil)
+		b.at(11 * time.Minute)
+		b.end()
+		var got []string
+		for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+			_, line, _ = strings.Cut(line, "msg=")
+			got = append(got, line)
+		}
+		want := []string{
+			`"device online" bus=rs485 device=battery`,
+			`"device offline" bus=rs485 device=battery error="device does not answer" retry_in=2s`,
+			`"device online" bus=rs485 device=battery`,
+			`"command refused" bus=rs485 device=battery error="device refused the request" retry_in=30s`,
+			`"command taken" bus=rs485 device=battery`,
+		}
+		if strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+func TestDriverPanicIsNotSwallowed(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("Run swallowed the panic of a driver")
+		}
+	}()
+	w := New("gpio", nil, Options{})
+	w.Attach("relay", nil, time.Second) // a nil device panics when read
+	_ = w.Run(t.Context())
+}
