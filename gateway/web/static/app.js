@@ -304,15 +304,18 @@ async function post(path, body) {
   return fetch(path, { method: "POST", body });
 }
 
-async function change(path, title, text, yes) {
-  const dialog = byId("confirm");
+// ask shows what a change does; only the button that names it does it. The
+// button's own click counts, not the dialog's close event, which may come late
+// and then belong to the dialog before.
+function ask(path, title, text, yes) {
   setText(byId("confirmtitle"), title);
   setText(byId("confirmtext"), text);
   setText(byId("confirmyes"), yes);
-  dialog.returnValue = "no";
-  dialog.showModal();
-  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
-  if (dialog.returnValue !== "yes") return;
+  byId("confirmyes").onclick = () => change(path, yes);
+  byId("confirm").showModal();
+}
+
+async function change(path, what) {
   let problem = "";
   try {
     const r = await post(path);
@@ -322,7 +325,7 @@ async function change(path, title, text, yes) {
     problem = "the gateway did not answer";
   }
   byId("failed").hidden = !problem;
-  setText(byId("failed"), problem && `⚠ ${yes} was NOT done: ${problem}`);
+  setText(byId("failed"), problem && `⚠ ${what} was NOT done: ${problem}`);
 }
 
 function askToken() {
@@ -348,9 +351,9 @@ byId("logout").addEventListener("click", async () => {
   await post("api/v1/logout");
   location.reload();
 });
-byId("stop").addEventListener("click", () => change("api/v1/stop", "Stop everything?",
+byId("stop").addEventListener("click", () => ask("api/v1/stop", "Stop everything?",
   "All devices go back to what they do by themselves, and no timeslot is followed until somebody presses Resume. A running timeslot will fall short.", "STOP"));
-byId("resume").addEventListener("click", () => change("api/v1/resume", "Resume?",
+byId("resume").addEventListener("click", () => ask("api/v1/resume", "Resume?",
   "The gateway takes up timeslots again, the running one at once.", "Resume"));
 // A page that nobody looks at gives its stream back.
 document.addEventListener("visibilitychange", () => {
