@@ -1,0 +1,98 @@
+package profile_test
+
+import (
+	"strings"
+	"testing"
+
+	"nominald/drivers"
+	"nominald/drivers/profile"
+)
+
+func TestEveryFileIsAProfile(t *testing.T) {
+	want := []string{"intesis-inmbs", "keba-p30", "relay-inhibit", "sunspec-meter", "sunspec-storage"}
+	var got []string
+	for _, p := range profile.List() {
+		got = append(got, p.Name)
+		if p.Source == "" || p.Tested == "" || p.Kind == "" {
+			t.Errorf("%s: source %q, tested %q, kind %q: all are needed", p.Name, p.Source, p.Tested, p.Kind)
+		}
+	}
+	if strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("profiles %v, want %v", got, want)
+	}
+}
+
+func TestUnknownProfileNamesTheNearest(t *testing.T) {
+	_, err := profile.Load("keba-p3")
+	if err == nil || !strings.Contains(err.Error(), `did you mean "keba-p30"`) {
+		t.Errorf("Load: error %v, want it to name keba-p30", err)
+	}
+	p, err := profile.Load("keba-p30")
+	if err != nil || p.Kind != drivers.Charger {
+		t.Errorf("Load: %+v, %v", p, err)
+	}
+}
+
+const head = `name: x
+kind: charger
+maker: M
+bus: modbus
+source: S
+tested: no
+`
+
+func TestMistakesNameFileAndLine(t *testing.T) {
+	for _, c := range []struct{ body, want string }{
+		{"colour: red\n", "line 7: field colour not found"},
+		{"points:\n  - {name: a, address: 1, type: u16, meaning: power_w}\n  - {name: b, address: 2, type: u24, meaning: power_w}\n", "x.yaml:9: type of b"},
+		{"points:\n  - {name: a, address: 1, type: u16, meaning: watts}\n", "x.yaml:8: meaning of a"},
+		{"never: [7]\nwritable:\n  - {name: w, address: 6, type: u32, function: 16}\n", "x.yaml:9: w writes register 7"},
+		{"writable:\n  - {name: w, address: 6, type: u32, function: 6}\n", "x.yaml:8: w takes 2 registers"},
+		{"command:\n  apply:\n    - {write: w, value: 1}\n", `x.yaml:9: "w" is not among`},
+		{"max_registers: 200\n", "x.yaml:7: max_registers is 200"},
+		{"points:\n  - {name: a, address: 70000, type: u16, meaning: power_w}\n", "line 8"},
+		{"fallback: {register: t}\n", "x.yaml:7: fallback register"},
+	} {
+		_, err := profile.Parse("x.yaml", []byte(head+c.body))
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "x.yaml") {
+			t.Errorf("Parse of %q: error %v, want %q", c.body, err, c.want)
+		}
+	}
+}
+
+// A register that wears out must stay out of reach whatever the file says.
+func TestNeverWrittenRegistersAreNotOnTheAllowList(t *testing.T) {
+	for _, p := range profile.List() {
+		for _, w := range p.Writable {
+			for _, n := range p.Never {
+				if p.Driver == "" && (w.Address == n) {
+					t.Errorf("%s: %s is register %d, which must never be written", p.Name, w.Name, n)
+				}
+			}
+		}
+	}
+	p, err := profile.Load("intesis-inmbs")
+	if err != nil || len(p.Never) != 3 {
+		t.Errorf("intesis-inmbs: never %v, %v; want 7, 8, 97", p.Never, err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, p := range []string{head, head + "points:\n  - {name: a, address: 1, type: u16, meaning: power_w}\n",
+		head + "command: {apply: [{write: a, value: .nan}]}\n", "- 1\n", "a: &a [*a]\n", head + "fallback: {min: 1x}\n"} {
+		f.Add([]byte(p))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := profile.Parse("f.yaml", data)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "f.yaml") {
+				t.Errorf("error %q does not begin with the file", err)
+			}
+			return
+		}
+		d := profile.New(p, nil, profile.Params{})
+		if d == nil {
+			t.Error("New: no device")
+		}
+	})
+}
