@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"nominald/gateway/config"
+)
+
+// defaultConfig is where the package installs the config.
+const defaultConfig = "/etc/nominald/nominald.yaml"
+
+func checkCommand() *cobra.Command {
+	var path string
+	var asJSON, reference bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Read the config strictly and say what it means",
+		Long: `check reads the config and the files that it refers to, starts nothing and
+talks to no device. A fault is told in one line with its place, and the exit
+code is 78.`,
+		Example: `  nominald check --config /etc/nominald/nominald.yaml
+  nominald check --config site.yaml --json`,
+		Args: noArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if reference {
+				_, err := io.WriteString(cmd.OutOrStdout(), config.ReferencePage())
+				return err
+			}
+			return check(cmd.OutOrStdout(), path, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", defaultConfig, "config `FILE`")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&reference, "reference", false, "print the page of all config keys")
+	// It serves those who build the package; people have the installed page.
+	cmd.Flags().Lookup("reference").Hidden = true
+	return cmd
+}
+
+func check(w io.Writer, path string, asJSON bool) error {
+	c, err := config.Load(path)
+	if asJSON {
+		return errors.Join(err, writeJSON(w, newCheckResult(path, c, err)))
+	}
+	if err != nil {
+		return err
+	}
+	return writeCheck(w, c)
+}
+
+func writeCheck(w io.Writer, c *config.Config) error {
+	t := newTable(w)
+	t.line("%s: ok", c.Path)
+	t.row("site", c.Site.Name+", "+c.Site.Timezone.String())
+	t.row("mode", mode(c.Site.Armed))
+	limit := "import not given"
+	if c.Site.MaxImportW > 0 {
+		limit = "import " + kw(c.Site.MaxImportW)
+	}
+	t.row("limits", limit+", export "+kw(c.Site.MaxExportW))
+	t.row("leap", fmt.Sprintf("%s every %s, key from %s", c.Leap.URL, config.FormatDuration(c.Leap.Poll), c.Leap.APIKey))
+	t.row("http", c.HTTP.Listen+", token "+c.HTTP.Token.String())
+	t.row("store", c.Store.Dir+", kept "+config.FormatDuration(c.Store.Retain))
+	t.flush()
+	t.line("")
+	t.row("METER", "TYPE", "MEASURED BY", "AGAINST", "DEVICES")
+	for _, m := range c.Meters {
+		against := string(m.Reference)
+		if m.Reference == config.ByBaseline {
+			against += " " + m.Baseline
+		}
+		t.row(m.ID, string(m.Type), m.MeasuredBy, against, strings.Join(m.Devices, ", "))
+	}
+	t.flush()
+	t.line("")
+	t.row("DEVICE", "KIND", "PROFILE", "REACHED BY")
+	for _, d := range c.Devices {
+		t.row(d.Name, string(d.Kind), d.Profile, reachedBy(c, d))
+	}
+	t.flush()
+	for _, warning := range c.Warnings {
+		t.line("warning: %s", warning)
+	}
+	return t.done()
+}
+
+func mode(armed bool) string {
+	if armed {
+		return "armed: devices are driven"
+	}
+	return "dry run: nothing is written to devices (site.armed is false)"
+}
+
+// reachedBy says how a device is wired: "lan (192.168.1.20:502) unit 1".
+func reachedBy(c *config.Config, d config.Device) string {
+	if d.GPIO != "" {
+		level := "high"
+		if d.ActiveLow {
+			level = "low"
+		}
+		return d.GPIO + ", active " + level
+	}
+	for _, b := range c.Buses {
+		if b.Name != d.Bus {
+			continue
+		}
+		address := b.TCP
+		if b.Serial != "" {
+			address = fmt.Sprintf("%s %d %s", b.Serial, b.Baud, b.Format)
+		}
+		return fmt.Sprintf("%s (%s) unit %d", b.Name, address, d.Unit)
+	}
+	return d.Bus
+}
