@@ -119,7 +119,8 @@ func (f Fault) write(w http.ResponseWriter, r *http.Request, body []byte) int {
 	case Truncated:
 		h.Set("Content-Length", fmt.Sprint(len(body)))
 		w.WriteHeader(http.StatusOK)
-		w.Write(body[:len(body)/2]) //nolint:errcheck // it is cut off on purpose
+		_, _ = w.Write(body[:len(body)/2])
+		_ = http.NewResponseController(w).Flush() // what was written shall arrive before the end
 		panic(http.ErrAbortHandler)
 	case OneBadSlot:
 		return send(w, http.StatusOK, spoil(body))
@@ -135,7 +136,7 @@ func send(w http.ResponseWriter, status int, body []byte) int {
 		w.Header().Set("Content-Type", "application/json")
 	}
 	w.WriteHeader(status)
-	w.Write(body) //nolint:errcheck // see above
+	_, _ = w.Write(body)
 	return status
 }
 
