@@ -59,7 +59,8 @@ const (
 // of 1 kW/s are fine enough with it.
 const stepSize = 100 * time.Millisecond
 
-// Site is a simulated site. Its methods may be called from any goroutine.
+// Site is a simulated site. Use, Listen and Close come before Serve or Run; the
+// other methods may be called from any goroutine at any time.
 type Site struct {
 	opts  SiteOptions
 	notes []string

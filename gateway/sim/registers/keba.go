@@ -28,9 +28,12 @@ const (
 
 // Keba is a KEBA P30 wallbox.
 //
-// Its fail-safe counts from the last write of the current limit or of the
-// timeout. When it lapses the fail-safe current holds, whatever was commanded
-// (also a pause by the enable register), until the limit is written again.
+// Its fail-safe counts from the last write of the current limit, the enable
+// register or the timeout; reading does not renew it. When it lapses the
+// fail-safe current holds, whatever was commanded (also a pause by the enable
+// register), until limit or enable are written again. The maker's list does
+// not say what renews it; this is the severest reading that a controller which
+// rewrites the timeout at half of it survives (modbus.md 5.2).
 type Keba struct {
 	plant         *plant.EV
 	maxMilliamps  uint16
@@ -150,13 +153,14 @@ func (k *Keba) Write(function byte, addr uint16, values []uint16) error {
 		if v < kebaMinMilliamps || v > kebaMaxMilliamps {
 			return modbustcp.IllegalValue // the P30 pauses by 5014, not by 0 mA
 		}
-		k.milliamps, k.failsafeHolds = v, false
-		k.timer.start(uint32(k.timeout))
+		k.milliamps = v
+		k.resume()
 	case kebaEnable:
 		if v > 1 {
 			return modbustcp.IllegalValue
 		}
 		k.enabled = v == 1
+		k.resume()
 	case kebaSetEnergy:
 		k.energyLimit = v
 	case kebaUnlock:
@@ -178,6 +182,12 @@ func (k *Keba) Write(function byte, addr uint16, values []uint16) error {
 		return modbustcp.IllegalAddress
 	}
 	return nil
+}
+
+// resume ends the fail-safe and winds its timer up.
+func (k *Keba) resume() {
+	k.failsafeHolds = false
+	k.timer.start(uint32(k.timeout))
 }
 
 // Step runs the fail-safe and hands the limit to the vehicle. It is called

@@ -164,6 +164,9 @@ func TestKebaFailsafeBites(t *testing.T) {
 	w.wantAmps("paused", 0)
 	w.run(60 * time.Second)
 	w.wantAmps("installer's fail-safe current", 6)
+	w.write(5014, 0)
+	w.run(55 * time.Second)
+	w.wantAmps("a new pause ends the fail-safe", 0)
 }
 
 func TestIntesisKeepsToItsLists(t *testing.T) {
