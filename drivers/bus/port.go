@@ -33,6 +33,7 @@ type Snapshot struct {
 type post struct {
 	lease  drivers.Lease
 	ends   time.Time // lease.Until on the monotonic clock
+	at     time.Time // when it was posted, or the first of those it replaced
 	retire bool      // neutral is asked
 }
 
@@ -69,16 +70,25 @@ func (p *Port) Lease(l drivers.Lease) {
 	// From here on the lease ends by the monotonic clock: a wall clock that is
 	// set back must not prolong it.
 	now := time.Now()
-	p.send(&post{lease: l, ends: now.Add(l.Until.Sub(now))})
+	p.send(&post{lease: l, ends: now.Add(l.Until.Sub(now)), at: now})
 }
 
 // Neutral asks the device to do what it would do without us.
-func (p *Port) Neutral() { p.send(&post{retire: true}) }
+func (p *Port) Neutral() { p.send(&post{retire: true, at: time.Now()}) }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
+// send replaces what is in the mailbox, and wakes the worker.
 func (p *Port) send(m *post) {
-	p.mailbox.Store(m)
+	for {
+		old := p.mailbox.Load()
+		if old != nil && old.at.Before(m.at) {
+			m.at = old.at // a changed mind keeps its place in the queue
+		}
+		if p.mailbox.CompareAndSwap(old, m) {
+			break
+		}
+	}
 	select {
 	case p.worker.wake <- struct{}{}:
 	default: // it is awake already, and will look into every mailbox

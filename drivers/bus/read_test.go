@@ -100,6 +100,20 @@ func TestQuarantinePace(t *testing.T) {
 	})
 }
 
+// A device with a long period is not left unseen for that long after a loss.
+func TestQuarantineEndsBeforeALongPeriod(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		_, f := b.add("battery", time.Hour, 0)
+		b.run()
+		f.die(true)
+		b.at(time.Hour + time.Second)
+		f.die(false)
+		b.at(2*time.Hour + time.Second)
+		wantTimes(t, "read", f.times("read"), seconds(0, 3600, 3602, 7200))
+		b.end()
+	})
+}
+
 func TestOneDeadOfFiveCostsTheOthersNoPeriod(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, b *bench) {
 		var alive []*fake

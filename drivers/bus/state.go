@@ -51,9 +51,9 @@ func (p *Port) collect(now time.Time) {
 	switch {
 	case m == nil:
 	case m.retire:
-		p.want(rest, drivers.Command{}, now)
+		p.want(rest, drivers.Command{}, m.at)
 	default:
-		p.want(follow, m.lease.Command, now)
+		p.want(follow, m.lease.Command, m.at)
 		p.ends = m.ends
 		p.snap.Lease = &m.lease
 	}
@@ -68,7 +68,7 @@ func (p *Port) collect(now time.Time) {
 
 // want changes the wish. A new one does not wait for the pause of an old one
 // that the device refused, and keeps its place in the queue.
-func (p *Port) want(wh wish, c drivers.Command, now time.Time) {
+func (p *Port) want(wh wish, c drivers.Command, asked time.Time) {
 	if wh != follow {
 		p.snap.Lease = nil
 	}
@@ -78,7 +78,7 @@ func (p *Port) want(wh wish, c drivers.Command, now time.Time) {
 	waiting := p.pending()
 	p.wish, p.command = wh, c
 	if !waiting {
-		p.since = now
+		p.since = asked
 	}
 	if p.refused {
 		p.writeAfter, p.refused = time.Time{}, false

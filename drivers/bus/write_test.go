@@ -86,6 +86,46 @@ func TestRenewedAtHalfOfTheFallback(t *testing.T) {
 	})
 }
 
+// The device's timer starts when the command reaches it, which may be long
+// before it answers: renewals count from the begin of a write.
+func TestRenewalCountsFromTheBeginOfAWrite(t *testing.T) {
+	bubble(t, Options{Fallback: 8 * time.Second}, func(t *testing.T, b *bench) {
+		p, f := b.add("battery", time.Hour, 3*time.Second)
+		b.run()
+		p.Lease(lease(1000, time.Hour))
+		b.at(17 * time.Second)
+		wantTimes(t, "apply", f.times("apply"), seconds(3, 7, 11, 15))
+		if s := p.Snapshot(); !s.AppliedAt.Equal(b.start.Add(11 * time.Second)) {
+			t.Errorf("applied at %v, want 11 s", s.AppliedAt.Sub(b.start))
+		}
+		b.end()
+	})
+}
+
+// Of several pending commands the one that has waited longest goes first, and
+// a device whose command changes all the time does not overtake.
+func TestLongestWaitingCommandGoesFirst(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		first, _ := b.add("first", time.Hour, time.Second)
+		second, _ := b.add("second", time.Hour, time.Second)
+		b.run()
+		b.at(10 * time.Second)
+		first.Lease(lease(1, time.Hour))
+		b.at(10200 * time.Millisecond) // in the write to first
+		second.Lease(lease(2, time.Hour))
+		b.at(10400 * time.Millisecond)
+		first.Lease(lease(3, time.Hour))
+		b.at(10600 * time.Millisecond)
+		second.Lease(lease(4, time.Hour)) // changed, and keeps its place
+		b.at(20 * time.Second)
+		want := "first apply, second apply, first apply"
+		if got := b.calls(); !strings.HasSuffix(got, want) {
+			t.Errorf("got %s\nwant it to end with %s", got, want)
+		}
+		b.end()
+	})
+}
+
 func TestLeaseLapsesIntoRelease(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, b *bench) {
 		p, f := b.add("battery", time.Minute, 0)

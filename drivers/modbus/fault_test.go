@@ -16,7 +16,7 @@ import (
 
 // faultTimeout is the transaction timeout of the fault tests: short enough for
 // many of them, long enough for a busy test machine to answer in time.
-const faultTimeout = 200 * time.Millisecond
+const faultTimeout = 400 * time.Millisecond
 
 // fault is a way in which a device, or the network to it, goes wrong.
 type fault struct {
@@ -283,7 +283,7 @@ func TestRandomFaultsNeverMisattribute(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(2026, 1))
 	faults := append(quickFaults(), oddFaults()...)
 	d := newDevice(t)
-	l := newLine(t, d.addr, time.Second)
+	l := newLine(t, d.addr, 10*time.Second)
 	units := []*Unit{l.Unit(1), l.Unit(2), l.Unit(247)}
 	failed := 0
 	for i := range 4000 {
