@@ -268,7 +268,7 @@ func TestSearchDoesNotCarryTheKeyElsewhere(t *testing.T) {
 	asked := 0
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
 	defer other.Close()
-	c := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, 307) })
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect) })
 	if _, err := c.Search(t.Context(), window()); ClassOf(err) != Config || asked != 0 {
 		t.Errorf("error %v, the other host was asked %d times", err, asked)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"nominald/dispatch"
 )
@@ -203,7 +204,7 @@ func (d *decoder) meter(object []byte, envelope flags) error {
 	if !isArray(slots) {
 		return fmt.Errorf("timeslots of meter %s is %s, want an array", id, orMissing(slots))
 	}
-	slot := dispatch.Timeslot{MeterID: string(bytes.ToLower(id))}
+	slot := dispatch.Timeslot{MeterID: strings.ToLower(string(id))}
 	if ref, ok := text(partner); ok {
 		slot.PartnerReference = string(ref)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"nominald/dispatch"
@@ -164,7 +165,7 @@ func (r *slotReader) readID(value []byte) error {
 			return errNotID
 		}
 	}
-	r.slot.EventID = string(bytes.ToLower(id))
+	r.slot.EventID = strings.ToLower(string(id))
 	return nil
 }
 
