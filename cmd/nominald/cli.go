@@ -24,9 +24,8 @@ const (
 
 // usageError is a command line that can not be understood.
 type usageError struct {
-	command string // "nominald status"
-	found   string
-	remedy  string
+	found  string
+	remedy string
 }
 
 func (e *usageError) Error() string {
@@ -91,6 +90,7 @@ nominated.`,
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		checkCommand(),
+		profilesCommand(),
 		statusCommand(),
 		timeslotsCommand(),
 		reportCommand(),

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	yaml "go.yaml.in/yaml/v3"
@@ -47,7 +49,7 @@ func (b *block) list(name string) []string {
 // build fills p.cfg from p.doc and checks what belongs together.
 func (p *parser) build() {
 	one := func(section string) *block { return p.doc.blocks[section][0] }
-	p.noteLines()
+	p.notePlaces()
 	p.site(one("site"))
 	p.leap(one("leap"))
 	for _, b := range p.doc.blocks["buses"] {
@@ -70,14 +72,17 @@ func (p *parser) build() {
 	p.warn()
 }
 
-// noteLines keeps where each key stands, for Config.Fault.
-func (p *parser) noteLines() {
-	p.cfg.lines = map[string]int{}
+// notePlaces keeps where each key stands, for Config.Fault.
+func (p *parser) notePlaces() {
+	p.cfg.places = map[string]place{}
 	for _, blocks := range p.doc.blocks {
 		for _, b := range blocks {
-			p.cfg.lines[b.path] = b.line
+			element := ""
+			if b.section.list {
+				element = b.text(b.section.keys[0].name) // the name, or a meter's id
+			}
 			for _, k := range b.section.keys {
-				p.cfg.lines[b.at(k.name)] = b.lineOf(k.name)
+				p.cfg.places[placeKey(b.section.name, element, k.name)] = place{b.at(k.name), b.lineOf(k.name)}
 			}
 		}
 	}
@@ -181,16 +186,49 @@ func (p *parser) wiring(b *block, d *Device) {
 		if d.Profile == "" {
 			d.Profile = RelayInhibit
 		}
-		if d.Profile != RelayInhibit {
-			p.faults.add(Error{Line: b.lineOf("profile"), Key: b.at("profile"), Found: show(d.Profile) + " is not for a GPIO line", Accepted: RelayInhibit})
-		}
 		d.ActiveLow = b.text("active") == "low"
+		p.checkProfile(b, d)
 	default:
 		if d.Profile == "" {
 			p.faults.add(Error{Line: b.line, Key: b.at("profile"), Found: "is missing (how to talk to the device)", Remedy: "`nominald profiles` lists them"})
 		}
 		d.Unit = int(b.num("unit"))
+		p.checkProfile(b, d)
 	}
+}
+
+// checkProfile follows the profile's name to a profile of the device's kind.
+func (p *parser) checkProfile(b *block, d *Device) {
+	if d.Profile == "" {
+		return
+	}
+	onGPIO := d.GPIO != ""
+	fits := func(o Profile) bool { return o.GPIO == onGPIO && (onGPIO || o.Kind == d.Kind) }
+	got, ok := find(p.env.Profiles, func(o Profile) bool { return o.Name == d.Profile })
+	if ok && fits(got) {
+		return
+	}
+	var fitting []string
+	for _, o := range p.env.Profiles {
+		if fits(o) {
+			fitting = append(fitting, o.Name)
+		}
+	}
+	e := Error{Line: b.lineOf("profile"), Key: b.at("profile"), Accepted: strings.Join(fitting, ", ")}
+	switch {
+	case !ok:
+		e.Found = "there is no profile " + show(d.Profile)
+		if near := Nearest(d.Profile, fitting); near != "" {
+			e.Remedy = "did you mean " + near + "?"
+		}
+	case onGPIO:
+		e.Found = show(d.Profile) + " is not for a GPIO line"
+	case got.GPIO:
+		e.Found = show(d.Profile) + " is for a GPIO line"
+	default:
+		e.Found = fmt.Sprintf("%s is for kind %s and the device is of kind %s", show(d.Profile), got.Kind, d.Kind)
+	}
+	p.faults.add(e)
 }
 
 // atLeast checks that one number is not below another.

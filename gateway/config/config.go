@@ -24,7 +24,7 @@ type Config struct {
 	// Warnings name what is allowed and still seldom meant, one line each.
 	Warnings []string
 
-	lines map[string]int // where each key stands, for Fault
+	places map[string]place // where each key stands, for Fault
 }
 
 // Site is the grid connection and its owner's limits.

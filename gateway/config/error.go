@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -70,12 +72,19 @@ func (f *faults) add(e Error) {
 }
 
 // first returns the fault with the lowest line, nil when there is none. Of two
-// on one line the one found first counts.
+// on one line the one found first counts; a section that is missing has no line
+// and comes last.
 func (f *faults) first() error {
 	if len(f.list) == 0 {
 		return nil
 	}
-	return slices.MinFunc(f.list, func(a, b *Error) int { return a.Line - b.Line })
+	line := func(e *Error) int {
+		if e.Line == 0 {
+			return math.MaxInt
+		}
+		return e.Line
+	}
+	return slices.MinFunc(f.list, func(a, b *Error) int { return cmp.Compare(line(a), line(b)) })
 }
 
 // Nearest returns the candidate that is the fewest keystrokes away from the

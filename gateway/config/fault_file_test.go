@@ -47,7 +47,7 @@ func TestFaultsOfWholeFile(t *testing.T) {
 		{what: "a section that is missing",
 			from: "leap:\n  url: https://api.leap.energy/v2\n  api_key: file:/etc/nominald/leap.key\n",
 			to:   "",
-			want: `n.yaml:1: leap: is missing; add leap with url and api_key`},
+			want: `n.yaml: leap: is missing; add leap with url and api_key`},
 		{what: "no meters",
 			from: "meters:",
 			to:   "meters: []\npolicy: {}\nold:",

@@ -5,6 +5,9 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"nominald/drivers"
+	"nominald/drivers/profile"
 )
 
 // Env is what a config reaches outside its own text. Load fills it from the
@@ -19,6 +22,15 @@ type Env struct {
 	ReadFile func(path string) ([]byte, fs.FileMode, error)
 	// LoadLocation finds a time zone.
 	LoadLocation func(name string) (*time.Location, error)
+	// Profiles are the device profiles that exist.
+	Profiles []Profile
+}
+
+// Profile is what a config has to know of a device profile.
+type Profile struct {
+	Name string
+	Kind drivers.Kind
+	GPIO bool // on a GPIO line, not on a bus
 }
 
 // OSEnv is this machine.
@@ -28,7 +40,16 @@ func OSEnv() Env {
 		CredentialDir: os.Getenv("CREDENTIALS_DIRECTORY"),
 		ReadFile:      readFile,
 		LoadLocation:  time.LoadLocation,
+		Profiles:      knownProfiles(),
 	}
+}
+
+func knownProfiles() []Profile {
+	var all []Profile
+	for _, p := range profile.List() {
+		all = append(all, Profile{Name: p.Name, Kind: p.Kind, GPIO: p.Bus == "gpio"})
+	}
+	return all
 }
 
 func readFile(path string) ([]byte, fs.FileMode, error) {
@@ -87,9 +108,23 @@ func Parse(r io.Reader, path string, env Env) (*Config, error) {
 	return p.cfg, nil
 }
 
+// place is where a key of the file stands.
+type place struct {
+	path string // "devices[1].profile"
+	line int
+}
+
+// placeKey identifies a key by its section, the name of the list's element
+// (empty for a section that is no list) and its own name.
+func placeKey(section, element, key string) string { return section + " " + element + " " + key }
+
 // Fault is an error of this config that shows only when it is used, such as a
-// profile that does not exist. The key is written as in the messages of Parse,
-// "devices[1].profile"; its line is looked up.
-func (c *Config) Fault(key, found, accepted, remedy string) *Error {
-	return &Error{Path: c.Path, Line: c.lines[key], Key: key, Found: found, Accepted: accepted, Remedy: remedy}
+// serial line that this program can not drive. The element is the name of a
+// bus or device, the id of a meter, or empty; found is the value as written.
+func (c *Config) Fault(section, element, key, found, accepted, remedy string) *Error {
+	at, ok := c.places[placeKey(section, element, key)]
+	if !ok {
+		at.path = section + "." + key
+	}
+	return &Error{Path: c.Path, Line: at.line, Key: at.path, Found: "found " + show(found), Accepted: accepted, Remedy: remedy}
 }

@@ -37,6 +37,15 @@ func testEnv() Env {
 		},
 		CredentialDir: "/run/credentials",
 		LoadLocation:  time.LoadLocation,
+		// A list of its own: messages must not change with every new profile.
+		Profiles: []Profile{
+			{Name: "keba-p30", Kind: drivers.Charger},
+			{Name: "relay-board", Kind: drivers.Relay},
+			{Name: "relay-inhibit", Kind: drivers.Relay, GPIO: true},
+			{Name: "room-unit", Kind: drivers.Thermostat},
+			{Name: "sunspec-meter", Kind: drivers.Meter},
+			{Name: "sunspec-storage", Kind: drivers.Battery},
+		},
 		ReadFile: func(path string) ([]byte, fs.FileMode, error) {
 			s, ok := files[path]
 			switch {
@@ -152,10 +161,10 @@ buses:
   - {name: r, serial: /dev/ttyUSB0, baud: 19200, format: 8E1}
   - {name: six, tcp: "fe80::1"}
 devices:
-  - {name: m, kind: meter, profile: x, bus: r, unit: 247, invert: true}
-  - {name: b, kind: battery, profile: x, bus: six, reserve_soc: 0, max_discharge_kw: 2.5, max_charge_kw: 0, capacity_kwh: 5, allow_no_fallback: true}
-  - {name: c, kind: charger, profile: x, bus: six, phases: 1, voltage: 240, min_current_a: 8, max_current_a: 32}
-  - {name: t, kind: thermostat, profile: x, bus: six, rated_kw: 2, min_off: 1m30s, max_off: 1h, max_offset_k: 1.5}
+  - {name: m, kind: meter, profile: sunspec-meter, bus: r, unit: 247, invert: true}
+  - {name: b, kind: battery, profile: sunspec-storage, bus: six, reserve_soc: 0, max_discharge_kw: 2.5, max_charge_kw: 0, capacity_kwh: 5, allow_no_fallback: true}
+  - {name: c, kind: charger, profile: keba-p30, bus: six, phases: 1, voltage: 240, min_current_a: 8, max_current_a: 32}
+  - {name: t, kind: thermostat, profile: room-unit, bus: six, rated_kw: 2, min_off: 1m30s, max_off: 1h, max_offset_k: 1.5}
   - {name: h, kind: relay, gpio: "gpiochip0:17", active: high, rated_kw: 4}
 policy: {basis: max-paid, voluntary: follow-above-soc:50, communication_test: actuate, on_missing: drop, release: 0s}
 http: {listen: "0.0.0.0:80", token: file:/etc/nominald/http.token, hosts: [gw.example.net, GW]}
@@ -175,11 +184,11 @@ store: {dir: /srv/n, retain: 1d12h}
 		Meters: []Meter{{ID: "afce893d-ea68-487f-9f8c-778b1881f60a", Type: DeviceMeter, MeasuredBy: "b", Reference: ByDevice, Baseline: "caiso-10-in-10", Devices: []string{"b"}}},
 		Buses:  []Bus{{Name: "r", Serial: "/dev/ttyUSB0", Baud: 19200, Format: "8E1"}, {Name: "six", TCP: "[fe80::1]:502"}},
 		Devices: []Device{
-			{Name: "m", Kind: drivers.Meter, Profile: "x", Bus: "r", Unit: 247, Invert: true},
-			{Name: "b", Kind: drivers.Battery, Profile: "x", Bus: "six", Unit: 1, MaxDischargeW: drivers.Some(2500),
+			{Name: "m", Kind: drivers.Meter, Profile: "sunspec-meter", Bus: "r", Unit: 247, Invert: true},
+			{Name: "b", Kind: drivers.Battery, Profile: "sunspec-storage", Bus: "six", Unit: 1, MaxDischargeW: drivers.Some(2500),
 				MaxChargeW: drivers.Some(0), CapacityWh: drivers.Some(5000), AllowNoFallback: true},
-			{Name: "c", Kind: drivers.Charger, Profile: "x", Bus: "six", Unit: 1, Phases: 1, VoltageV: 240, MinA: 8, MaxA: 32},
-			{Name: "t", Kind: drivers.Thermostat, Profile: "x", Bus: "six", Unit: 1, RatedW: 2000, MinOff: 90 * time.Second, MaxOff: time.Hour, MaxOffsetK: 1.5},
+			{Name: "c", Kind: drivers.Charger, Profile: "keba-p30", Bus: "six", Unit: 1, Phases: 1, VoltageV: 240, MinA: 8, MaxA: 32},
+			{Name: "t", Kind: drivers.Thermostat, Profile: "room-unit", Bus: "six", Unit: 1, RatedW: 2000, MinOff: 90 * time.Second, MaxOff: time.Hour, MaxOffsetK: 1.5},
 			{Name: "h", Kind: drivers.Relay, Profile: RelayInhibit, GPIO: "gpiochip0:17", RatedW: 4000, MinOff: 5 * time.Minute, MaxOff: 30 * time.Minute},
 		},
 		Policy: Policy{Basis: "max-paid", Voluntary: "follow-above-soc", VoluntaryAboveSoC: 50, CommunicationTest: "actuate", OnMissing: "drop"},
@@ -236,8 +245,17 @@ func TestFaultFindsTheLineOfAKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := c.Fault("devices[1].profile", `there is no profile "sunspec-storage"`, "", "")
-	if got, want := e.Error(), `n.yaml:16: devices[1].profile: there is no profile "sunspec-storage"`; got != want {
-		t.Errorf("got %s, want %s", got, want)
+	for _, f := range []struct {
+		got  *Error
+		want string
+	}{
+		{c.Fault("devices", "battery", "profile", "sunspec-storage", "", "use another"), `n.yaml:16: devices[1].profile: found "sunspec-storage"; use another`},
+		{c.Fault("buses", "lan", "serial", "/dev/x", "a TCP endpoint", ""), `n.yaml:13: buses[0].serial: found "/dev/x"; accepted: a TCP endpoint`},
+		{c.Fault("leap", "", "url", "u", "", ""), `n.yaml:4: leap.url: found "u"`},
+		{(&Config{Path: "made"}).Fault("http", "", "listen", "a", "", ""), `made: http.listen: found "a"`},
+	} {
+		if got := f.got.Error(); got != f.want {
+			t.Errorf("got %s, want %s", got, f.want)
+		}
 	}
 }

@@ -136,7 +136,7 @@ func (w *walker) document(root *yaml.Node) *document {
 	for i := range doc.schema {
 		s := &doc.schema[i]
 		if _, ok := seen[s.name]; !ok && s.required && !odd {
-			w.faults.add(Error{Line: 1, Key: s.name, Found: "is missing", Remedy: s.remedy})
+			w.faults.add(Error{Key: s.name, Found: "is missing", Remedy: s.remedy})
 		}
 		if !s.list && len(doc.blocks[s.name]) == 0 {
 			doc.blocks[s.name] = []*block{{section: s, path: s.name, line: 1}}
