@@ -60,7 +60,12 @@ type Options struct {
 	// Synchronised asks the kernel; nil is KernelSynchronisedNow. An error
 	// counts as no.
 	Synchronised func() (bool, error)
-	// Remember stores a trusted time; Run calls it each 5 min. May be nil.
+	// BootID names this boot and Carried is what an earlier process of it
+	// knew. They count only where Elapsed is SinceBoot. Both may be empty.
+	BootID  string
+	Carried *Carried
+	// Remember stores a trusted time; Run calls it as soon as the clock is
+	// trusted and then each 5 min. May be nil.
 	Remember func(time.Time) error
 }
 
@@ -95,6 +100,7 @@ func New(opts Options) *Clock {
 	}
 	c := &Clock{opts: opts}
 	c.offset, _ = c.read()
+	c.carry(opts.Carried)
 	return c
 }
 
@@ -239,35 +245,39 @@ func (c *Clock) agree(offset, elapsed time.Duration) {
 	c.confirm(offset, elapsed, true)
 }
 
-// Run stores a trusted time each 5 min until ctx ends, and once more then.
+// Run stores a trusted time at once, then each 5 min until ctx ends, and once
+// more then.
 func (c *Clock) Run(ctx context.Context) error {
 	if c.opts.Remember == nil {
 		<-ctx.Done()
 		return nil
 	}
-	ticks := time.NewTicker(rememberEvery)
-	defer ticks.Stop()
 	for {
+		every := time.Second // a crash soon after the start must find the time stored
+		if c.remember() {
+			every = rememberEvery
+		}
 		select {
 		case <-ctx.Done():
 			c.remember()
 			return nil
-		case <-ticks.C:
-			c.remember()
+		case <-time.After(every):
 		}
 	}
 }
 
-// remember keeps the error: a full disk must not end the clock.
-func (c *Clock) remember() {
+// remember keeps the error: a full disk must not end the clock. It reports
+// whether there was a trusted time to store.
+func (c *Clock) remember() bool {
 	now, state := c.Read()
 	if !state.Trusted {
-		return
+		return false
 	}
 	err := c.opts.Remember(now)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.saveErr = err
+	return true
 }
 
 // Err is the error of the last attempt to store the time, or nil.
