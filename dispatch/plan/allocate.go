@@ -119,7 +119,7 @@ func (rd *round) measuredCuts(devices []*Device) float64 {
 		if d.Kind == drivers.Battery {
 			continue
 		}
-		sum += d.givenW().Or(0)
+		sum += d.GivenW().Or(0)
 	}
 	return sum
 }

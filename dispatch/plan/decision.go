@@ -113,6 +113,7 @@ const (
 	NoResponse    Reason = "no-response"
 	MeasuresOnly  Reason = "measures-only"
 	NotInUse      Reason = "not-in-use"
+	DryRun        Reason = "dry-run"
 )
 
 // ReasonText is one line for people; every reason has one.
@@ -161,5 +162,17 @@ func reasonTexts() map[Reason]string {
 		NoResponse:      "does not follow its command; others take its share",
 		MeasuresOnly:    "measures, is not commanded",
 		NotInUse:        "serves none of the configured Leap meters",
+		DryRun:          "the site is not armed: shown, nothing is written",
+
+		dispatch.ReasonUnusable:        "it can not be used as it came; its problem says why",
+		dispatch.ReasonCancelledAhead:  "Leap cancelled it before its start",
+		dispatch.ReasonCancelledActive: "Leap cancelled it while it ran",
+		dispatch.ReasonCancelledLate:   "Leap cancelled it after its end",
+		dispatch.ReasonSeenTooLate:     "it was over when it was first seen",
+		dispatch.ReasonEnded:           "it has ended",
+		dispatch.ReasonRunning:         "it runs",
+		dispatch.ReasonRunningLate:     "it runs; it was first seen after its start",
+		dispatch.ReasonStartNear:       "it is about to start",
+		dispatch.ReasonStartAhead:      "its start lies ahead",
 	}
 }

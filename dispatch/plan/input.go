@@ -171,9 +171,9 @@ func (in *Input) device(name string) *Device {
 	return nil
 }
 
-// givenW is what the device gives now, measured, against being left alone:
+// GivenW is what the device gives now, measured, against being left alone:
 // a battery's discharge, a load's drop. Unknown where it is not measured.
-func (d *Device) givenW() drivers.Opt {
+func (d *Device) GivenW() drivers.Opt {
 	if !d.Fresh || !d.PowerW.OK {
 		return drivers.Opt{}
 	}

@@ -202,7 +202,7 @@ func (rd *round) deliveredW(m *Meter, w float64, ev Event) drivers.Opt {
 	known := false
 	for _, name := range m.Devices {
 		if d := rd.in.device(name); d != nil {
-			if g := d.givenW(); g.OK {
+			if g := d.GivenW(); g.OK {
 				sum, known = sum+g.V, true
 			}
 		}

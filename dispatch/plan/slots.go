@@ -151,7 +151,7 @@ func (rd *round) release(m *Meter) (demand, bool) {
 	for i := range rd.in.Slots {
 		r := &rd.in.Slots[i]
 		ev := rd.in.Events[r.EventID]
-		if r.MeterID != m.ID || !ev.Running || r.Problem != "" {
+		if r.MeterID != m.ID || ev.LastTargetW <= 0 || r.Problem != "" {
 			continue
 		}
 		end := r.End

@@ -1,0 +1,284 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nominald/dispatch"
+	"nominald/dispatch/plan"
+	"nominald/drivers"
+	"nominald/gateway/clock"
+	"nominald/gateway/config"
+	"nominald/gateway/loadlog"
+)
+
+// control runs the rounds: it looks at everything, lets the planner decide and
+// hands the commands to the buses. It waits for nothing but its ticker and
+// touches no disk.
+type control struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	clock    *clock.Clock
+	loads    *loadlog.Log
+	schedule *atomic.Pointer[dispatch.Schedule]
+	stopped  *atomic.Bool
+	events   *events
+	units    []*unit
+	point    *pointWatch // nil where no device measures the grid connection
+	period   time.Duration
+	publish  func(plan.Input, plan.Decision)
+	wake     chan struct{} // STOP does not wait for the ticker
+
+	last     plan.Decision
+	progress atomic.Int64 // nanoseconds of time.Since(born)
+	born     time.Time
+}
+
+// run makes a round at once and then one each period, until the context ends.
+func (c *control) run(ctx context.Context) error {
+	ticker := time.NewTicker(c.period)
+	defer ticker.Stop()
+	for {
+		c.round()
+		c.progress.Store(int64(time.Since(c.born)))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		case <-c.wake:
+		}
+	}
+}
+
+// Progress is when the last round ended, for the watchdog.
+func (c *control) Progress() time.Time {
+	if ns := c.progress.Load(); ns > 0 {
+		return c.born.Add(time.Duration(ns))
+	}
+	return time.Time{}
+}
+
+// soon asks for a round now.
+func (c *control) soon() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *control) round() {
+	in := c.look()
+	c.events.account(c.last, in.Devices, in.Now)
+	in.Events = c.events.forPlan(in.Now)
+	d := plan.Round(in)
+	c.events.begin(d, c.schedule.Load(), c.evidence)
+	c.act(in, d)
+	c.logChanges(d)
+	c.publish(in, d)
+	c.last = d
+}
+
+// look gathers what a round may know.
+func (c *control) look() plan.Input {
+	state := c.clock.State()
+	now := c.clock.Now()
+	in := plan.Input{
+		Now: now, Period: c.period, ClockTrusted: state.Trusted, Stopped: c.stopped.Load(),
+		Site:   plan.Site{MaxImportW: c.cfg.Site.MaxImportW, MaxExportW: c.cfg.Site.MaxExportW},
+		Policy: policyOf(c.cfg.Policy),
+	}
+	for _, u := range c.units {
+		s := u.port.Snapshot()
+		var command *drivers.Command
+		if s.Lease != nil {
+			held := s.Lease.Command
+			command = &held
+		}
+		fresh := s.Online && time.Since(s.Reading.At) <= u.staleAfter()
+		power := drivers.Opt{}
+		if fresh {
+			power = s.Reading.PowerW
+		}
+		u.watch.note(now, command, power)
+		in.Devices = append(in.Devices, u.view(now, s))
+	}
+	in.Site.Point = c.lookAtPoint(now, in.Devices)
+	c.logLoads(now, state.Trusted, in)
+	in.Meters = c.metersOf(in.Site.Point)
+	in.Slots = relevant(c.schedule.Load(), now)
+	return in
+}
+
+func (c *control) lookAtPoint(now time.Time, devices []plan.Device) *plan.Point {
+	if c.point == nil {
+		return nil
+	}
+	for i, u := range c.units {
+		if u.cfg.Name == c.point.name {
+			age := time.Since(u.port.Snapshot().Reading.At)
+			pt := c.point.note(now, &devices[i], age, given(devices))
+			return &pt
+		}
+	}
+	return nil
+}
+
+// logLoads hands the readings to the load log.
+func (c *control) logLoads(now time.Time, trusted bool, in plan.Input) {
+	quality := loadlog.Measured
+	if !trusted {
+		quality = loadlog.ClockDoubtful
+	}
+	if pt := in.Site.Point; pt != nil && pt.Fresh {
+		c.loads.Add(now, SiteChannel, pt.LoadW.V, quality)
+	}
+	for i := range in.Devices {
+		if d := &in.Devices[i]; d.PowerW.OK {
+			c.loads.Add(now, d.Name, d.PowerW.V, quality)
+		}
+	}
+}
+
+// SiteChannel is the load log's channel of the site's net power (design.md 1.3).
+const SiteChannel = "site"
+
+// metersOf is the config's Leap meters as the planner sees them.
+func (c *control) metersOf(site *plan.Point) []plan.Meter {
+	meters := make([]plan.Meter, 0, len(c.cfg.Meters))
+	for _, m := range c.cfg.Meters {
+		pm := plan.Meter{ID: m.ID, Device: m.Type == config.DeviceMeter,
+			Reference: plan.Reference(m.Reference), Devices: m.Devices}
+		if pm.Device {
+			pm.Devices = []string{m.MeasuredBy} // only that device is dispatched (domain.md 1.4)
+		} else {
+			pm.Point = site
+		}
+		meters = append(meters, pm)
+	}
+	return meters
+}
+
+func policyOf(p config.Policy) plan.Policy {
+	return plan.Policy{Basis: p.Basis, Voluntary: p.Voluntary, VoluntaryAboveSoC: p.VoluntaryAboveSoC,
+		CommunicationTest: p.CommunicationTest, OnMissing: p.OnMissing, Release: p.Release}
+}
+
+// relevant picks the timeslots that can matter now: those that end within the
+// last hour, run, or start within the day that energy is kept for.
+func relevant(s *dispatch.Schedule, now time.Time) []dispatch.Record {
+	var out []dispatch.Record
+	for _, r := range s.All() {
+		if r.End.After(now.Add(-time.Hour)) && r.Start.Before(now.Add(25*time.Hour)) || r.Problem != "" {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// act hands the decision to the buses. A site that is not armed is only shown
+// what would be done.
+func (c *control) act(in plan.Input, d plan.Decision) {
+	if !c.cfg.Site.Armed {
+		return
+	}
+	until := time.Now().UTC().Add(plan.LeaseFor(c.period))
+	for i, u := range c.units {
+		switch dd := &d.Devices[i]; dd.Action {
+		case plan.Follow:
+			u.port.Lease(drivers.Lease{Command: dd.Command, Until: until})
+		case plan.Neutral:
+			u.port.Neutral()
+		case plan.Leave:
+		}
+	}
+}
+
+// evidenceWindow is how far back the load before a timeslot is averaged
+// (domain.md 4.1: 15-60 min).
+const evidenceWindow = 15 * time.Minute
+
+// evidence is what the site drew before a timeslot began.
+func (c *control) evidence(r dispatch.Record) (drivers.Opt, map[string]drivers.Opt) {
+	to := c.clock.Now()
+	if r.FirstSeen.Before(r.Start) && to.After(r.Start) {
+		to = r.Start // after a restart: do not average the timeslot itself
+	}
+	var load drivers.Opt
+	if meanW, coverage, err := c.loads.Mean(SiteChannel, to.Add(-evidenceWindow), to); err == nil && coverage > 0 {
+		load = drivers.Some(meanW)
+	}
+	normals := map[string]drivers.Opt{}
+	for _, u := range c.units {
+		if w := u.watch.normalW(); w.OK && u.cfg.Kind != drivers.Battery && u.cfg.Kind != drivers.Meter {
+			normals[u.cfg.Name] = w
+		}
+	}
+	return load, normals
+}
+
+// logChanges writes a line for what a person would want to know afterwards:
+// a timeslot or a device that changed its state or reason.
+func (c *control) logChanges(d plan.Decision) {
+	before := map[string]plan.MeterDecision{}
+	for _, m := range c.last.Meters {
+		before[m.ID] = m
+	}
+	for _, m := range d.Meters {
+		b := before[m.ID]
+		if b.EventID != m.EventID || b.State != m.State || (b.Reason != m.Reason && m.Reason != plan.Behind && b.Reason != plan.Behind) {
+			c.log.Info("meter", "meter", m.ID, "state", orIdle(m.State), "event", m.EventID,
+				"target_w", int(m.TargetW), "short_w", int(m.ShortW), "reason", string(m.Reason))
+		}
+	}
+}
+
+func orIdle(s dispatch.State) string {
+	if s == "" {
+		return "idle"
+	}
+	return string(s)
+}
+
+// rounds keeps the last decisions with their inputs, for explain.
+type rounds struct {
+	mu   sync.Mutex
+	ring []explained
+}
+
+type explained struct {
+	Input    plan.Input    `json:"input"`
+	Decision plan.Decision `json:"decision"`
+}
+
+// keptRounds is two minutes at one round a second; at some 4 kB each they stay
+// far below a megabyte.
+const keptRounds = 120
+
+func (r *rounds) keep(in plan.Input, d plan.Decision) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.ring) == keptRounds {
+		copy(r.ring, r.ring[1:])
+		r.ring = r.ring[:keptRounds-1]
+	}
+	r.ring = append(r.ring, explained{in, d})
+}
+
+// Explain returns the round that was in force at a time.
+func (r *rounds) Explain(at time.Time) (json.RawMessage, bool) {
+	r.mu.Lock()
+	i := sort.Search(len(r.ring), func(i int) bool { return r.ring[i].Decision.Now.After(at) }) - 1
+	if i < 0 {
+		r.mu.Unlock()
+		return nil, false
+	}
+	e := r.ring[i]
+	r.mu.Unlock()
+	raw, err := json.Marshal(e)
+	return raw, err == nil
+}

@@ -1,0 +1,282 @@
+package gateway
+
+import (
+	"encoding/json"
+	"sync"
+	"time"
+
+	"nominald/dispatch"
+	"nominald/dispatch/plan"
+	"nominald/drivers"
+)
+
+// event is what this gateway measured of one timeslot that it followed. It is
+// stored, so that a restart in the middle goes on with it.
+type event struct {
+	EventID   string         `json:"event_id"`
+	MeterID   string         `json:"meter_id"`
+	Start     time.Time      `json:"start"`
+	End       time.Time      `json:"end"`
+	Begun     time.Time      `json:"begun"` // first round that prepared or followed it
+	Reference plan.Reference `json:"reference"`
+	PreLoadW  drivers.Opt    `json:"pre_load_w"`
+	PreStart  time.Time      `json:"pre_start"`
+	// NormalW is what each load drew before it was commanded.
+	NormalW   map[string]drivers.Opt  `json:"normal_w"`
+	Intervals []interval              `json:"intervals"`
+	DeviceWh  map[string]float64      `json:"device_wh"`
+	ReasonS   map[plan.Reason]float64 `json:"reason_s"` // seconds by reason
+	LastW     float64                 `json:"last_target_w"`
+	running   bool                    // followed by this process
+	changed   bool                    // since it was last stored
+	urgent    bool                    // to be stored without waiting for the batch
+}
+
+// interval is one settlement interval of an event, measured so far.
+type interval struct {
+	Start       time.Time `json:"start"`
+	TargetWh    float64   `json:"target_wh"`
+	DeliveredWh float64   `json:"delivered_wh"`
+	Seconds     float64   `json:"seconds"` // measured
+}
+
+// events holds the events of this site. The control goroutine writes, HTTP
+// and the keeper read.
+type events struct {
+	mu   sync.Mutex
+	byID map[string]*event
+}
+
+func newEvents() *events { return &events{byID: map[string]*event{}} }
+
+// restore takes a stored event over after a restart.
+func (es *events) restore(raw []byte) error {
+	var e event
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return err
+	}
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	es.byID[e.EventID] = &e
+	return nil
+}
+
+// forPlan is what the planner needs of the events.
+func (es *events) forPlan(now time.Time) map[string]plan.Event {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	out := make(map[string]plan.Event, len(es.byID))
+	for id, e := range es.byID {
+		if now.Sub(e.End) > 24*time.Hour {
+			continue
+		}
+		p := plan.Event{Running: e.running, PreLoadW: e.PreLoadW, PreStart: e.PreStart, LastTargetW: e.LastW}
+		if iv := e.at(now); iv != nil {
+			p.IntervalTargetWh, p.IntervalDeliveredWh = iv.TargetWh, iv.DeliveredWh
+		}
+		out[id] = p
+	}
+	return out
+}
+
+// at returns the settlement interval that holds t, nil where none was begun.
+func (e *event) at(t time.Time) *interval {
+	start := intervalStart(t)
+	for i := range e.Intervals {
+		if e.Intervals[i].Start.Equal(start) {
+			return &e.Intervals[i]
+		}
+	}
+	return nil
+}
+
+func intervalStart(t time.Time) time.Time { return t.Truncate(plan.SettlementInterval).UTC() }
+
+// account books the time since the last round to the events that ran in it,
+// with what that round aimed for and measured.
+func (es *events) account(last plan.Decision, devices []plan.Device, now time.Time) {
+	const longest = 5 * time.Second // a longer pause is a gap, not a measurement
+	if last.Now.IsZero() || now.Sub(last.Now) > longest || !now.After(last.Now) {
+		return
+	}
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	for i := range last.Meters {
+		md := &last.Meters[i]
+		e := es.byID[md.EventID]
+		if e == nil || (md.State != dispatch.Active && md.State != dispatch.Armed) {
+			continue
+		}
+		from, to := later(last.Now, e.Start), earlier(now, e.End)
+		if d := to.Sub(from); d > 0 {
+			e.book(md, devices, from, d)
+		}
+	}
+}
+
+// book adds a stretch of time to an event.
+func (e *event) book(md *plan.MeterDecision, devices []plan.Device, from time.Time, d time.Duration) {
+	e.changed = true
+	e.ReasonS[md.Reason] += d.Seconds()
+	if !md.DeliveredW.OK {
+		return
+	}
+	iv := e.at(from)
+	if iv == nil {
+		e.Intervals = append(e.Intervals, interval{Start: intervalStart(from)})
+		iv = &e.Intervals[len(e.Intervals)-1]
+	}
+	iv.TargetWh += md.TargetW * d.Hours()
+	iv.DeliveredWh += md.DeliveredW.V * d.Hours()
+	iv.Seconds += d.Seconds()
+	for i := range devices {
+		if g := devices[i].GivenW(); g.OK && g.V != 0 && devices[i].Commanded != nil {
+			e.DeviceWh[devices[i].Name] += g.V * d.Hours()
+		}
+	}
+}
+
+// begin makes sure that every timeslot that a decision prepares or follows has
+// an event, and remembers the target for the release.
+func (es *events) begin(d plan.Decision, schedule *dispatch.Schedule, evidence func(dispatch.Record) (drivers.Opt, map[string]drivers.Opt)) {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	for i := range d.Meters {
+		md := &d.Meters[i]
+		if md.State != dispatch.Active && md.State != dispatch.Armed {
+			continue
+		}
+		r, ok := schedule.Get(md.EventID)
+		if !ok {
+			continue
+		}
+		e := es.byID[md.EventID]
+		if e == nil {
+			e = es.open(r, d.Now, evidence)
+		}
+		// Every field of a timeslot may change while it runs.
+		e.MeterID, e.Start, e.End = r.MeterID, r.Start, r.End
+		e.Reference, e.running = md.Reference, true
+		if md.TargetW != e.LastW {
+			e.LastW, e.changed = md.TargetW, true
+		}
+	}
+}
+
+// mergeGap is the largest pause between two timeslots that count as one row
+// (domain.md 2.2, "back-to-back").
+const mergeGap = time.Minute
+
+// open begins an event. In an unbroken row the evidence of the first timeslot
+// stays: the load during the one before says nothing of what is normal.
+func (es *events) open(r dispatch.Record, now time.Time, evidence func(dispatch.Record) (drivers.Opt, map[string]drivers.Opt)) *event {
+	e := &event{EventID: r.EventID, MeterID: r.MeterID, Start: r.Start, End: r.End, Begun: now,
+		DeviceWh: map[string]float64{}, ReasonS: map[plan.Reason]float64{}, changed: true, urgent: true}
+	for _, before := range es.byID {
+		gap := r.Start.Sub(before.End)
+		if before.MeterID == r.MeterID && before.Start.Before(r.Start) && gap <= mergeGap && now.Sub(before.End) <= mergeGap {
+			e.PreLoadW, e.PreStart, e.NormalW = before.PreLoadW, before.PreStart, before.NormalW
+		}
+	}
+	if e.PreStart.IsZero() {
+		e.PreLoadW, e.NormalW = evidence(r)
+		e.PreStart = later(r.Start, now)
+	}
+	es.byID[r.EventID] = e
+	return e
+}
+
+// get returns a copy of an event.
+func (es *events) get(id string) (event, bool) {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	e := es.byID[id]
+	if e == nil {
+		return event{}, false
+	}
+	c := *e
+	c.Intervals = append([]interval(nil), e.Intervals...)
+	c.DeviceWh = copyOf(e.DeviceWh)
+	c.ReasonS = copyOf(e.ReasonS)
+	return c, true
+}
+
+// unsaved returns the changed events encoded, by id; only the urgent ones, or
+// all. They count as saved from then on.
+func (es *events) unsaved(all bool) map[string][]byte {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	out := map[string][]byte{}
+	for id, e := range es.byID {
+		if !e.changed || (!all && !e.urgent) {
+			continue
+		}
+		raw, err := json.Marshal(e)
+		if err != nil {
+			continue // no value of an event can fail to encode
+		}
+		out[id] = raw
+		e.changed, e.urgent = false, false
+	}
+	return out
+}
+
+// again marks events whose saving failed.
+func (es *events) again(ids map[string][]byte) {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	for id := range ids {
+		if e := es.byID[id]; e != nil {
+			e.changed = true
+		}
+	}
+}
+
+// forget drops events that ended long ago from memory; the store keeps them.
+func (es *events) forget(before time.Time) {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	for id, e := range es.byID {
+		if e.End.Before(before) && !e.changed {
+			delete(es.byID, id)
+		}
+	}
+}
+
+// normals returns what loads drew before they were commanded, of events that
+// run now: after a restart they are still commanded by their own timers.
+func (es *events) normals(now time.Time) map[string]drivers.Opt {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	out := map[string]drivers.Opt{}
+	for _, e := range es.byID {
+		if now.Before(e.End) && !now.Before(e.Begun) {
+			for name, w := range e.NormalW {
+				out[name] = w
+			}
+		}
+	}
+	return out
+}
+
+func copyOf[K comparable, V any](m map[K]V) map[K]V {
+	out := make(map[K]V, len(m))
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,121 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"nominald/dispatch"
+	"nominald/gateway/store"
+)
+
+// deliver takes a complete search into the schedule: stored first, then
+// published, so that what devices follow is never newer than what a restart
+// would find. Only the poller calls it. A store that fails does not keep a
+// timeslot from being carried out; it is said loudly instead.
+func (g *Gateway) deliver(_ context.Context, b dispatch.Batch) error {
+	now := g.clock.Now()
+	before := g.schedule.Load()
+	next, changes := dispatch.Merge(before, b, now)
+	g.noteStore(g.store.SaveSchedule(next.All(), store.Batch{At: b.Observed, Source: b.Source}))
+	g.schedule.Store(next)
+	for _, c := range changes {
+		g.logChange(c)
+	}
+	return nil
+}
+
+func (g *Gateway) logChange(c dispatch.Change) {
+	r := c.After
+	args := []any{"event", r.EventID, "meter", r.MeterID, "change", c.Kind, "start", r.Start, "end", r.End}
+	if r.EnergyKW != nil {
+		args = append(args, "energy_kw", *r.EnergyKW)
+	}
+	if len(c.Fields) > 0 && c.Before.Revision > 0 {
+		args = append(args, "fields", c.Fields)
+	}
+	if r.Problem != "" {
+		g.log.Warn("timeslot", append(args, "problem", r.Problem)...)
+		return
+	}
+	g.log.Info("timeslot", args...)
+}
+
+// latch is the stored form of the owner's STOP.
+type latch struct {
+	By string    `json:"by"`
+	At time.Time `json:"at"`
+}
+
+const stopKey = "stop"
+
+// Stop latches the owner's STOP: neutral everywhere until Resume, across
+// restarts (domain.md 4.5). It takes effect even where it can not be stored.
+func (g *Gateway) Stop(actor string) error {
+	g.stopper.Store(&actor)
+	g.stopped.Store(true)
+	g.control.soon()
+	g.log.Warn("owner stop", "by", actor)
+	raw, err := json.Marshal(latch{By: actor, At: g.clock.Now()})
+	if err != nil {
+		return err
+	}
+	if err := g.store.Put(latchBucket, stopKey, raw); err != nil {
+		return fmt.Errorf("the site is stopped, but a restart would forget it: %w", err)
+	}
+	return nil
+}
+
+// Resume releases the owner's STOP. It is stored before it takes effect, so
+// that a restart never brings a STOP back that was released.
+func (g *Gateway) Resume(actor string) error {
+	if err := g.store.Delete(latchBucket, stopKey); err != nil {
+		return fmt.Errorf("the site stays stopped: %w", err)
+	}
+	g.stopped.Store(false)
+	g.stopper.Store(nil)
+	g.control.soon()
+	g.log.Warn("owner resume", "by", actor)
+	return nil
+}
+
+func (g *Gateway) stopBy() string {
+	if by := g.stopper.Load(); by != nil {
+		return *by
+	}
+	return ""
+}
+
+// restore takes over from the store what a restart must not lose.
+func (g *Gateway) restore() error {
+	records, bad, err := g.store.LoadSchedule()
+	if err != nil {
+		return fmt.Errorf("load the schedule: %w", err)
+	}
+	for _, b := range bad {
+		g.log.Error("stored timeslot is damaged and left out; it is fetched again", "key", b.Key, "error", b.Reason)
+	}
+	g.schedule.Store(dispatch.NewSchedule(records))
+	raw, found, err := g.store.Get(latchBucket, stopKey)
+	switch {
+	case err != nil:
+		// Whether the owner stopped the site can not be read: do not push.
+		by := "unreadable record of a stop"
+		g.stopper.Store(&by)
+		g.stopped.Store(true)
+	case found:
+		var l latch
+		if err := json.Unmarshal(raw, &l); err != nil {
+			l.By = "unreadable record of a stop"
+		}
+		g.stopper.Store(&l.By)
+		g.stopped.Store(true)
+	}
+	return g.store.Range(eventsBucket, "", "", func(key string, value []byte) error {
+		if err := g.events.restore(value); err != nil {
+			g.log.Error("stored event can not be read and is left out", "event", key, "error", err)
+		}
+		return nil
+	})
+}

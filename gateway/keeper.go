@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"nominald/gateway/status"
+	"nominald/gateway/store"
+)
+
+// The store's buckets that the gateway itself uses.
+const (
+	eventsBucket = "events" // by event id
+	latchBucket  = "latch"  // key "stop": who stopped the site and when
+	memoryBucket = "memory" // by device: what a driver must not forget
+)
+
+// keeper writes the events to the store, so that no fsync runs on the control
+// goroutine. What began just now is written at once, the rest in batches.
+type keeper struct {
+	store  *store.Store
+	events *events
+	log    *slog.Logger
+	failed func(error) // nil error: writing works
+}
+
+const (
+	keepLook  = time.Second
+	keepBatch = 30 * time.Second
+)
+
+func (k *keeper) run(ctx context.Context) error {
+	look := time.NewTicker(keepLook)
+	defer look.Stop()
+	all := time.Now().Add(keepBatch)
+	for {
+		select {
+		case <-ctx.Done():
+			k.write(true)
+			return nil
+		case now := <-look.C:
+			everything := now.After(all)
+			if everything {
+				all = now.Add(keepBatch)
+			}
+			k.write(everything)
+		}
+	}
+}
+
+func (k *keeper) write(all bool) {
+	rows := k.events.unsaved(all)
+	if len(rows) == 0 {
+		return
+	}
+	err := k.store.AppendRows(eventsBucket, rows)
+	if err != nil {
+		k.events.again(rows)
+	}
+	k.failed(err)
+}
+
+// noteStore remembers for the status how the last write went, and logs when
+// that changes.
+func (g *Gateway) noteStore(err error) {
+	before := g.storeState()
+	switch {
+	case err != nil && before.OK:
+		g.log.Error("store", "error", err)
+	case err == nil && !before.OK:
+		g.log.Info("store works again")
+	}
+	if err != nil {
+		g.storeShown.Store(&status.StoreState{Note: "Writing to the store fails: " + err.Error()})
+	} else if !before.OK {
+		g.storeShown.Store(&status.StoreState{OK: true, Note: g.storeNotice})
+	}
+}
+
+// memory is what a device's driver keeps across restarts, by the device's name.
+type memory struct {
+	store *store.Store
+	name  string
+}
+
+// Load returns what was saved last, nil when there is nothing.
+func (m memory) Load() ([]byte, error) {
+	value, found, err := m.store.Get(memoryBucket, m.name)
+	if err != nil || !found {
+		return nil, err
+	}
+	return value, nil
+}
+
+// Save keeps the value.
+func (m memory) Save(value []byte) error { return m.store.Put(memoryBucket, m.name, value) }

@@ -1,0 +1,160 @@
+package gateway
+
+import (
+	"math"
+	"time"
+
+	"nominald/dispatch/plan"
+	"nominald/drivers"
+	"nominald/drivers/bus"
+	"nominald/gateway/config"
+)
+
+// unit is one device of the site: its config, its place on a bus, and what its
+// last minute showed. Only the control goroutine touches it.
+type unit struct {
+	cfg   config.Device
+	port  *bus.Port
+	every time.Duration
+	watch watch
+}
+
+// staleAfter is how old a reading may be before a device counts as silent:
+// three polls (domain.md 4.2), and no less than 5 s.
+func (u *unit) staleAfter() time.Duration { return max(3*u.every, 5*time.Second) }
+
+// watch derives from the readings what the planner needs beyond the latest.
+type watch struct {
+	free      []float64 // W, one a round, of the last minute without a command
+	restored  drivers.Opt
+	normal    drivers.Opt // frozen while commanded
+	command   *drivers.Command
+	heldSince time.Time
+	changedAt time.Time
+	freeSince time.Time
+	gain      drivers.Opt
+}
+
+const (
+	normalWindow = 60 // rounds
+	// settleAfter is how long a command must stand before its effect is judged
+	// (domain.md 4.6: dead time, lag and ramp of a slow battery).
+	settleAfter = 12 * time.Second
+	// noResponseAfter is when a settled command without effect is a fault.
+	noResponseAfter = 30 * time.Second
+	// judgedFromW is the smallest command whose effect can be told from noise.
+	judgedFromW = 300
+	// respondsFrom is the share of a command that counts as following it.
+	respondsFrom = 0.2
+)
+
+// note takes one round: what was commanded (nil for nothing) and what was
+// measured.
+func (w *watch) note(now time.Time, command *drivers.Command, power drivers.Opt) {
+	switch {
+	case command == nil && w.command != nil:
+		w.freeSince, w.free, w.gain, w.restored = now, nil, drivers.Opt{}, drivers.Opt{}
+	case command != nil && w.command == nil:
+		w.heldSince, w.changedAt = now, now
+		w.freeze()
+	case command != nil && *command != *w.command:
+		w.changedAt = now
+	}
+	w.command = command
+	if command == nil && power.OK {
+		w.free = append(w.free, power.V)
+		if len(w.free) > normalWindow {
+			w.free = w.free[len(w.free)-normalWindow:]
+		}
+	}
+	w.judge(now, power)
+}
+
+// freeze keeps what the device drew before it was commanded. After a restart
+// in the middle of a timeslot the stored value counts, not what the still
+// commanded device draws now.
+func (w *watch) freeze() {
+	if w.restored.OK && len(w.free) < normalWindow/2 {
+		w.normal = w.restored
+		return
+	}
+	w.normal = w.mean()
+}
+
+func (w *watch) mean() drivers.Opt {
+	if len(w.free) == 0 {
+		return w.restored
+	}
+	var sum float64
+	for _, v := range w.free {
+		sum += v
+	}
+	return drivers.Some(sum / float64(len(w.free)))
+}
+
+// normalW is what the device draws when left alone.
+func (w *watch) normalW() drivers.Opt {
+	if w.command != nil {
+		return w.normal
+	}
+	if w.restored.OK && len(w.free) < normalWindow/2 {
+		return w.restored
+	}
+	return w.mean()
+}
+
+// judge measures how much of a settled command arrives.
+func (w *watch) judge(now time.Time, power drivers.Opt) {
+	if w.command == nil || !power.OK || math.Abs(w.command.PowerW) < judgedFromW || now.Sub(w.changedAt) < settleAfter {
+		return
+	}
+	seen := power.V / w.command.PowerW
+	if !w.gain.OK {
+		w.gain = drivers.Some(seen)
+		return
+	}
+	const weight = 0.2 // of the newest round: five rounds smooth the meter's noise
+	w.gain = drivers.Some(w.gain.V + weight*(seen-w.gain.V))
+}
+
+// unresponsive tells whether a battery's settled command shows no effect.
+func (w *watch) unresponsive(now time.Time) bool {
+	return w.command != nil && w.gain.OK && w.gain.V < respondsFrom && now.Sub(w.changedAt) >= noResponseAfter
+}
+
+// view is the device as the planner sees it. The age of the reading is taken
+// on the process's own clock, which no step of the time of day moves.
+func (u *unit) view(now time.Time, s bus.Snapshot) plan.Device {
+	fresh := s.Online && time.Since(s.Reading.At) <= u.staleAfter()
+	d := plan.Device{
+		Name: u.cfg.Name, Kind: u.cfg.Kind, ReserveSoC: u.cfg.ReserveSoC,
+		Phases: u.cfg.Phases, VoltageV: u.cfg.VoltageV, MinA: u.cfg.MinA, MaxA: u.cfg.MaxA,
+		RatedW: u.cfg.RatedW, MaxOff: u.cfg.MaxOff, MinOff: u.cfg.MinOff, MaxOffsetK: u.cfg.MaxOffsetK,
+		Fresh: fresh, Connected: s.Reading.Connected,
+		SoC: s.Reading.SoC, TemperatureC: s.Reading.TemperatureC,
+		CapacityWh:    firstKnown(u.cfg.CapacityWh, s.Reading.CapacityWh),
+		MaxDischargeW: smaller(u.cfg.MaxDischargeW, s.Reading.MaxDischargeW),
+		NormalW:       u.watch.normalW(), Commanded: u.watch.command,
+		ChangedAt: u.watch.changedAt, HeldSince: u.watch.heldSince, FreeSince: u.watch.freeSince,
+		Gain: u.watch.gain, Unresponsive: u.watch.unresponsive(now),
+	}
+	if fresh {
+		d.PowerW = s.Reading.PowerW
+	}
+	return d
+}
+
+func firstKnown(a, b drivers.Opt) drivers.Opt {
+	if a.OK {
+		return a
+	}
+	return b
+}
+
+// smaller is the smaller of two limits of which either may be unknown.
+func smaller(a, b drivers.Opt) drivers.Opt {
+	if a.OK && b.OK {
+		return drivers.Some(math.Min(a.V, b.V))
+	}
+	return firstKnown(a, b)
+}
