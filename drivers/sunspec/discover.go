@@ -89,7 +89,8 @@ func (w *Walker) Walk(ctx context.Context, r Registers) (Map, error) {
 		}
 		w.silent = false
 		id, length := head[0], head[1]
-		if id == endOfMap || id == 0 {
+		beyond := w.next+2+uint32(length) > 1<<16 // no model, but noise
+		if id == endOfMap || id == 0 || beyond {
 			break
 		}
 		w.m.Models = append(w.m.Models, Model{ID: id, L: length, Addr: uint16(w.next), points: Points(id)})
