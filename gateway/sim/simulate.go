@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"strings"
@@ -145,7 +146,7 @@ func tell(ctx context.Context, site *Site, every time.Duration, progress func(st
 func (t Truth) String() string {
 	line := fmt.Sprintf("site %.2f kW, would be %.2f kW", t.SiteLoadW/1000, t.UncontrolledW/1000)
 	for _, d := range t.names() {
-		line += fmt.Sprintf(", %s %.2f kW", d, t.Devices[d].PowerW/1000)
+		line += fmt.Sprintf(", %s %.2f kW", d, math.Round(t.Devices[d].PowerW)/1000+0) // no "-0.00"
 	}
 	return line
 }

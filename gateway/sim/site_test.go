@@ -114,10 +114,17 @@ const (
 	addrMeter   = 40_000 + 2 + 68
 )
 
-func TestSiteOverRealSockets(t *testing.T) {
+// served is a bakery that is served on free ports and stepped by the test.
+type served struct {
+	*Site
+	lanAddr   string
+	lan, wall client
+}
+
+func newServed(t *testing.T, start time.Time) served {
+	t.Helper()
 	lan, lanLn := freeBus(t, "lan")
 	wall, wallLn := freeBus(t, "wall")
-	start := time.Date(2026, 7, 1, 14, 0, 0, 0, time.UTC)
 	s, err := NewSite(bakery(lan, wall), SiteOptions{Seed: 1, Preset: Bakery, Start: start})
 	if err != nil {
 		t.Fatal(err)
@@ -136,16 +143,25 @@ func TestSiteOverRealSockets(t *testing.T) {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	c, box := newClient(t, lan.TCP), newClient(t, wall.TCP)
+	return served{s, lan.TCP, newClient(t, lan.TCP), newClient(t, wall.TCP)}
+}
 
+// discharge writes a rate in hundredths of a percent and switches it on.
+func (s served) discharge(rate uint16) {
+	s.lan.write(1, addrStorage+12, rate)
+	s.lan.write(1, addrStorage+13, -rate)
+	s.lan.write(1, addrStorage+5, 3)
+}
+
+func TestDispatchOfFourKilowattsIsInTheAccount(t *testing.T) {
+	start := time.Date(2026, 7, 1, 14, 0, 0, 0, time.UTC)
+	s := newServed(t, start)
 	s.Step(time.Minute)
 	before := s.Truth()
-	if got := float64(c.read(200, addrMeter+18)); math.Abs(got-before.SiteLoadW) > 0.03*before.SiteLoadW+10 {
+	if got := float64(s.lan.read(200, addrMeter+18)); math.Abs(got-before.SiteLoadW) > 0.03*before.SiteLoadW+10 {
 		t.Errorf("meter reads %.0f W, the site draws %.0f W", got, before.SiteLoadW)
 	}
-	c.write(1, addrStorage+12, 8000)       // OutWRte 80 %
-	c.write(1, addrStorage+13, 65536-8000) // InWRte -80 %
-	c.write(1, addrStorage+5, 3)
+	s.discharge(8000)
 	s.Step(20 * time.Second) // dead time, ramp
 	from := s.Truth().At
 	s.Step(5 * time.Minute)
@@ -162,34 +178,47 @@ func TestSiteOverRealSockets(t *testing.T) {
 	if got := now.At.Sub(start); got != 6*time.Minute+20*time.Second {
 		t.Errorf("simulated time went on by %s", got)
 	}
-	box.write(255, 5014, 0)
+}
+
+func TestWallboxAndRoomOverSockets(t *testing.T) {
+	s := newServed(t, time.Time{})
+	s.wall.write(255, 5014, 0)
 	s.Step(time.Minute)
 	if got := s.Truth().Devices["wallbox"]; got.PowerW != 0 || !got.Commanded {
 		t.Errorf("wallbox %+v, want a commanded pause", got)
 	}
-	if got := c.read(5, 4); got != 240 {
+	if got := s.lan.read(5, 4); got != 240 {
 		t.Errorf("room's set-point reads %d", got)
 	}
-	c.write(5, 4, 270)
+	s.lan.write(5, 4, 270)
 	if got := s.Truth().Devices["room"]; !got.Commanded || got.TemperatureC < 20 {
 		t.Errorf("room %+v, want it commanded", got)
 	}
-	s.Faults("main").SetStuck(true)
-	stuck := c.read(200, addrMeter+18)
-	c.write(1, addrStorage+5, 0)
+}
+
+func TestDevicesBreakWhileTheyAreServed(t *testing.T) {
+	s := newServed(t, time.Time{})
 	s.Step(time.Minute)
-	if got := c.read(200, addrMeter+18); got != stuck {
+	s.Faults("main").SetStuck(true)
+	stuck := s.lan.read(200, addrMeter+18)
+	s.discharge(8000)
+	s.Step(time.Minute)
+	if got := s.lan.read(200, addrMeter+18); got != stuck {
 		t.Errorf("stuck meter went from %d W to %d W", stuck, got)
 	}
+	s.Faults("main").SetStuck(false)
+	if got := s.lan.read(200, addrMeter+18); got > stuck-3000 {
+		t.Errorf("meter that is no longer stuck reads %d W after %d W and a dispatch of 4 kW", got, stuck)
+	}
+	if s.Faults("battery").Writes() != 3 || s.Faults("nobody") != nil {
+		t.Errorf("battery saw %d writes, want 3", s.Faults("battery").Writes())
+	}
 	s.DropConnections()
-	if _, err := c.conn.Read(make([]byte, 1)); err == nil {
+	if _, err := s.lan.conn.Read(make([]byte, 1)); err == nil {
 		t.Error("a connection outlives DropConnections")
 	}
-	if got := newClient(t, lan.TCP).read(200, 40_000); got != 0x5375 {
+	if got := newClient(t, s.lanAddr).read(200, 40_000); got != 0x5375 {
 		t.Errorf("after DropConnections the marker reads %#x", got)
-	}
-	if s.Faults("battery").Writes() != 4 || s.Faults("nobody") != nil {
-		t.Errorf("battery saw %d writes, want 4", s.Faults("battery").Writes())
 	}
 }
 
