@@ -16,7 +16,7 @@ const unitID = 255
 
 // bus opens a real connection to the simulated device.
 func bus(t *testing.T, s *drivertest.Slave) (*modbus.Unit, func(first, last uint16)) {
-	line := modbus.NewTCP(s.Addr(), modbus.Options{Timeout: 60 * time.Millisecond})
+	line := modbus.NewTCP(s.Addr(), modbus.Options{Timeout: 250 * time.Millisecond})
 	t.Cleanup(func() { _ = line.Close() })
 	u := line.Unit(unitID)
 	return u, func(first, last uint16) {

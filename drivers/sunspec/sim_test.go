@@ -73,7 +73,7 @@ func neg(v int) uint16 { return uint16(int16(v)) }
 // registers opens a real Modbus TCP connection to the simulated device.
 func (s *sim) registers(t *testing.T) *modbus.Unit {
 	t.Helper()
-	line := modbus.NewTCP(s.slave.Addr(), modbus.Options{Timeout: 60 * time.Millisecond})
+	line := modbus.NewTCP(s.slave.Addr(), modbus.Options{Timeout: 250 * time.Millisecond})
 	t.Cleanup(func() { _ = line.Close() })
 	return line.Unit(unitID)
 }

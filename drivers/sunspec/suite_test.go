@@ -14,6 +14,7 @@ func TestStorage124Conforms(t *testing.T) {
 	for _, base := range []uint16{40000, 50000, 0, 40001, 50001, 1} {
 		for _, sf := range []int{-2, 0} {
 			t.Run(fmt.Sprintf("base %d sf %d", base, sf), func(t *testing.T) {
+				t.Parallel() // most of it is waiting for a device that is silent
 				drivertest.Run(t, func(t *testing.T) *drivertest.Bench {
 					return bench124(t, storage124(t, base, sf), sunspec.StorageOptions{})
 				})
@@ -26,6 +27,7 @@ func TestStorage704Conforms(t *testing.T) {
 	for _, base := range []uint16{40000, 1} {
 		for _, sf := range []int{-2, 0, 1} {
 			t.Run(fmt.Sprintf("base %d sf %d", base, sf), func(t *testing.T) {
+				t.Parallel() // most of it is waiting for a device that is silent
 				drivertest.Run(t, func(t *testing.T) *drivertest.Bench {
 					return bench704(t, storage704(t, base, sf), sunspec.StorageOptions{})
 				})
@@ -38,10 +40,12 @@ func TestMeterConforms(t *testing.T) {
 	for id := uint16(201); id <= 204; id++ {
 		for _, invert := range []bool{false, true} {
 			t.Run(fmt.Sprintf("model %d invert %v", id, invert), func(t *testing.T) {
+				t.Parallel()
 				drivertest.Run(t, func(t *testing.T) *drivertest.Bench { return benchMeter(t, id, invert) })
 			})
 		}
 		t.Run(fmt.Sprintf("model %d", id+10), func(t *testing.T) {
+			t.Parallel()
 			drivertest.Run(t, func(t *testing.T) *drivertest.Bench { return benchMeter(t, id+10, false) })
 		})
 	}
