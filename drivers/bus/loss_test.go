@@ -31,6 +31,11 @@ func TestCommandIsAppliedAgainWhenTheDeviceIsBack(t *testing.T) {
 		if s := p.Snapshot(); !s.Online || s.Applied.PowerW != 1000 || s.LastError != "" {
 			t.Errorf("back: %+v", s)
 		}
+		f.die(true)
+		b.at(11 * time.Second)
+		if s := p.Snapshot(); s.RetryAt.Sub(b.start) > 14*time.Second {
+			t.Errorf("lost again, left alone for %v, want 2 s as at first", s.RetryAt.Sub(b.start)-11*time.Second)
+		}
 		b.end()
 	})
 }
@@ -51,6 +56,24 @@ func TestLostDeviceIsReleasedWhenItIsBack(t *testing.T) {
 		if s := p.Snapshot(); !s.Neutral || len(f.times("release")) != 1 || len(f.times("apply")) != 1 {
 			t.Errorf("back: %+v after %s", s, b.calls())
 		}
+		b.end()
+	})
+}
+
+// A device that was lost in a write is looked for when its quarantine ends,
+// not when its next poll would be due.
+func TestLossInAWriteIsProbedSoon(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		p, f := b.add("battery", time.Hour, 0)
+		b.run()
+		f.fails("apply", drivers.ErrOffline)
+		b.at(10 * time.Second)
+		p.Lease(lease(1000, time.Hour))
+		b.at(11 * time.Second)
+		f.fails("apply", nil)
+		b.at(time.Minute)
+		wantTimes(t, "read", f.times("read"), seconds(0, 12))
+		wantTimes(t, "apply", f.times("apply")[:2], seconds(10, 12))
 		b.end()
 	})
 }
@@ -139,6 +162,9 @@ func TestShutdownReleasesWhatWasCommanded(t *testing.T) {
 		}
 		if n := len(deadFake.times("release")); n != 1 {
 			t.Errorf("the dead device was asked %d times, want once", n)
+		}
+		if strings.Index(b.calls(), "dead release") < strings.Index(b.calls(), "held release") {
+			t.Errorf("the dead device kept the others waiting: %s", b.calls())
 		}
 		if len(meter.times("release")) != 0 {
 			t.Error("the meter was released")

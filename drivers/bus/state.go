@@ -192,7 +192,6 @@ func (p *Port) wrote(begin, end time.Time) {
 }
 
 func (p *Port) notWritten(err error, end time.Time) {
-	p.since = end
 	p.unwritten++
 	p.refused = errors.Is(err, drivers.ErrRefused)
 	switch {

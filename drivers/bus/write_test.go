@@ -108,6 +108,7 @@ func TestLongestWaitingCommandGoesFirst(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, b *bench) {
 		first, _ := b.add("first", time.Hour, time.Second)
 		second, _ := b.add("second", time.Hour, time.Second)
+		third, _ := b.add("third", time.Hour, time.Second)
 		b.run()
 		b.at(10 * time.Second)
 		first.Lease(lease(1, time.Hour))
@@ -117,8 +118,15 @@ func TestLongestWaitingCommandGoesFirst(t *testing.T) {
 		first.Lease(lease(3, time.Hour))
 		b.at(10600 * time.Millisecond)
 		second.Lease(lease(4, time.Hour)) // changed, and keeps its place
+		b.at(10800 * time.Millisecond)
+		third.Lease(lease(5, time.Hour))
+		b.at(11500 * time.Millisecond) // in the write to second
+		first.Lease(lease(6, time.Hour))
+		b.at(12500 * time.Millisecond) // in the second write to first
+		second.Lease(lease(7, time.Hour))
+		third.Lease(lease(8, time.Hour)) // changed after second, waits since before
 		b.at(20 * time.Second)
-		want := "first apply, second apply, first apply"
+		want := "first apply, second apply, first apply, third apply, second apply"
 		if got := b.calls(); !strings.HasSuffix(got, want) {
 			t.Errorf("got %s\nwant it to end with %s", got, want)
 		}
