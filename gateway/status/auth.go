@@ -64,15 +64,18 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) bool {
 	} else if c, err := r.Cookie(sessionCookie); err == nil {
 		v = s.gate.try(r, func() verdict { return s.gate.session(c.Value, time.Now()) })
 	}
-	return v == right || refuse(w, v)
+	if v != right {
+		refuse(w, v)
+	}
+	return v == right
 }
 
-// refuse answers a verdict; always false.
-func refuse(w http.ResponseWriter, v verdict) bool {
+// refuse answers a verdict that is not right.
+func refuse(w http.ResponseWriter, v verdict) {
 	if v == tooSoon {
 		w.Header().Set("Retry-After", "1")
 		problem(w, http.StatusTooManyRequests, "a wrong token was tried less than a second ago: wait and try again")
-		return false
+		return
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="nominald"`)
 	detail := "this needs the token of http.token as \"Authorization: Bearer TOKEN\", or a login on the page"
@@ -80,7 +83,6 @@ func refuse(w http.ResponseWriter, v verdict) bool {
 		detail = "the token is not the one of http.token"
 	}
 	problem(w, http.StatusUnauthorized, detail)
-	return false
 }
 
 // try looks at a credential when its turn has come. The lock is held while

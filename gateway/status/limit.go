@@ -107,6 +107,15 @@ type limitedConn struct {
 	release func()
 }
 
+// CloseWrite lets the server end its side first, as it does after an error, so
+// that the client reads the answer before the connection is reset.
+func (c *limitedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 func (c *limitedConn) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(c.release)

@@ -132,30 +132,60 @@ func (rt route) allow() string {
 // want the body, reads it to its end. It reports whether to go on.
 func limitBody(w http.ResponseWriter, r *http.Request, keep bool) bool {
 	if r.ContentLength > maxBodyBytes {
-		w.Header().Set("Connection", "close")
+		if r.Header.Get("Expect") == "" { // else the client waits to be asked for it
+			drain(r.Body)
+		}
 		tooLarge(w)
 		return false
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+	r.Body = &limitedBody{ReadCloser: http.MaxBytesReader(nil, r.Body, maxBodyBytes), all: r.Body}
 	if keep {
 		return true
 	}
-	_, err := io.Copy(io.Discard, r.Body)
-	return err == nil || !refuseBody(w, err)
-}
-
-// refuseBody answers an error that reading a body gave; always true.
-func refuseBody(w http.ResponseWriter, err error) bool {
-	var over *http.MaxBytesError
-	if errors.As(err, &over) {
-		tooLarge(w)
-		return true
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		refuseBody(w, err)
+		return false
 	}
-	problem(w, http.StatusBadRequest, "read the request's body: "+err.Error())
 	return true
 }
 
+// limitedBody reads on past its limit once, without keeping anything, before
+// it tells that the limit was passed.
+type limitedBody struct {
+	io.ReadCloser
+	all io.Reader
+}
+
+// Read gives an *http.MaxBytesError once the limit was passed.
+func (b *limitedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	var over *http.MaxBytesError
+	if errors.As(err, &over) && b.all != nil {
+		drain(b.all)
+		b.all = nil
+	}
+	return n, err
+}
+
+// drain throws away what a client still sends. Most clients look at an answer
+// only after they have sent all, and one that is cut off before never does.
+func drain(body io.Reader) {
+	// An error here changes nothing: the answer is "too large" already.
+	_, _ = io.CopyN(io.Discard, body, maxDrainBytes)
+}
+
+// refuseBody answers an error that reading a body gave.
+func refuseBody(w http.ResponseWriter, err error) {
+	var over *http.MaxBytesError
+	if errors.As(err, &over) {
+		tooLarge(w)
+		return
+	}
+	problem(w, http.StatusBadRequest, "read the request's body: "+err.Error())
+}
+
 func tooLarge(w http.ResponseWriter) {
+	w.Header().Set("Connection", "close")
 	problem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is over %d bytes", maxBodyBytes))
 }
 

@@ -21,6 +21,7 @@ const (
 	shutdownTimeout   = 5 * time.Second
 	maxHeaderBytes    = 16 << 10
 	maxBodyBytes      = 1 << 20
+	maxDrainBytes     = 16 << 20 // read past maxBodyBytes before 413 is answered
 	maxConnections    = 32
 	maxStreams        = 8
 
