@@ -83,7 +83,32 @@ nominated.`,
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(commands()...)
+	root.SetHelpCommand(helpCommand())
+	// Completion is for the package to install, not for people to read.
+	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
+}
+
+// helpCommand is cobra's own but for the exit code: help on what does not exist
+// is wrong usage.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Show the help of a command",
+		Example: "  nominald help check",
+		Args:    atMost(1, "one COMMAND"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Root().Help()
+			}
+			for _, c := range cmd.Root().Commands() {
+				if c.Name() == args[0] {
+					return c.Help()
+				}
+			}
+			return unknownCommand(cmd.Root(), args[0])
+		},
+	}
 }
 
 // commands is the list of all subcommands.
