@@ -32,9 +32,9 @@ func TestCommandIsAppliedAgainWhenTheDeviceIsBack(t *testing.T) {
 			t.Errorf("back: %+v", s)
 		}
 		f.die(true)
-		b.at(11 * time.Second)
-		if s := p.Snapshot(); s.RetryAt.Sub(b.start) > 14*time.Second {
-			t.Errorf("lost again, left alone for %v, want 2 s as at first", s.RetryAt.Sub(b.start)-11*time.Second)
+		b.at(11500 * time.Millisecond)
+		if s := p.Snapshot(); s.RetryAt.Sub(b.start).Round(time.Second) != 13*time.Second {
+			t.Errorf("lost again at 11 s, left alone until %v, want 13 s", s.RetryAt.Sub(b.start))
 		}
 		b.end()
 	})
