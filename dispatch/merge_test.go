@@ -138,6 +138,8 @@ func TestRowSlotVanishesCountsOnlyWhatShouldBeListed(t *testing.T) {
 	incomplete.Complete = false
 	narrow := search(time.Minute)
 	narrow.To = at(90 * time.Minute) // the timeslot runs on beyond
+	ahead := search(time.Minute)
+	ahead.From = at(90 * time.Minute) // the timeslot starts before
 	foreign := search(time.Minute)
 	foreign.Meters = []string{meterB}
 	tested := with(award(event1), func(t *Timeslot) { t.IntegrationTest = true })
@@ -147,6 +149,7 @@ func TestRowSlotVanishesCountsOnlyWhatShouldBeListed(t *testing.T) {
 	}{
 		"incomplete":       {search(0, award(event1)), incomplete, at(time.Minute)},
 		"narrow window":    {search(0, award(event1)), narrow, at(time.Minute)},
+		"window ahead":     {search(0, award(event1)), ahead, at(time.Minute)},
 		"other meters":     {search(0, award(event1)), foreign, at(time.Minute)},
 		"already started":  {search(0, award(event1)), search(90 * time.Minute), at(90 * time.Minute)},
 		"older than known": {search(2*time.Minute, award(event1)), search(time.Minute), at(3 * time.Minute)},
@@ -158,6 +161,14 @@ func TestRowSlotVanishesCountsOnlyWhatShouldBeListed(t *testing.T) {
 		if got := get(t, s, event1).Missed; got != 0 {
 			t.Errorf("%s: missed %d, want 0", name, got)
 		}
+	}
+}
+
+func TestRowSlotVanishesLateOldListingDoesNotReset(t *testing.T) {
+	s, _ := mergeAll(t, search(0, award(event1)), search(2*time.Minute))
+	s, _ = Merge(s, notification(time.Minute, award(event1)), at(3*time.Minute))
+	if r := get(t, s, event1); r.Missed != 1 || !r.Observed.Equal(at(time.Minute)) {
+		t.Errorf("missed %d, observed %s", r.Missed, r.Observed)
 	}
 }
 

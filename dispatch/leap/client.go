@@ -49,6 +49,7 @@ type Client struct {
 	opt    Options
 	http   *http.Client
 	url    string
+	total  int64     // bytes of all pages of a search: maxSearchBytes
 	broken *APIError // why the API can not be asked with these options
 }
 
@@ -87,7 +88,7 @@ func New(o Options) *Client {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	c := &Client{opt: o, url: strings.TrimRight(o.BaseURL, "/") + "/dispatch/meter/search"}
+	c := &Client{opt: o, total: maxSearchBytes, url: strings.TrimRight(o.BaseURL, "/") + "/dispatch/meter/search"}
 	if problem := checkURL(o.BaseURL); problem != "" {
 		c.broken = &APIError{URL: c.url, Class: Config, Message: problem}
 	}
@@ -218,8 +219,8 @@ func (s *search) page(ctx context.Context, req request) (page, error) {
 	}
 	s.result.Pages++
 	s.bytes += int64(len(a.body))
-	if s.bytes > maxSearchBytes {
-		return page{}, fmt.Errorf("more than %d MiB in all", maxSearchBytes>>20)
+	if s.bytes > s.client.total {
+		return page{}, fmt.Errorf("more than %d bytes in all", s.client.total)
 	}
 	r := s.result
 	if !a.date.IsZero() && (r.ServerDate.IsZero() || a.roundTrip < r.RoundTrip) {

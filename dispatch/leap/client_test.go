@@ -1,7 +1,6 @@
 package leap
 
 import (
-	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/tls"
@@ -142,37 +141,57 @@ func bigPage(page, n int, more bool) []byte {
 	return body
 }
 
+// The timeslots are as short as they can be, which makes them unusable ones:
+// it is their number that counts here.
 func TestSearchOfAHundredThousandTimeslots(t *testing.T) {
+	const pages, perPage = 5, 20_000
 	n := 0
-	page := bytes.ReplaceAll(bigPage(1, 5000, false), []byte("\n\t"), nil)
 	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Write(page[:len(page)-1])
-		if n++; n < 20 {
-			fmt.Fprintf(w, `,"next_page_token":"%d"`, n)
+		slots := make([]string, perPage)
+		for i := range slots {
+			slots[i] = fmt.Sprintf(`{"meter_event_id":"%08x-0000-4000-8000-%012x"}`, n, i)
 		}
-		io.WriteString(w, "}")
+		page := onePage(slots...)
+		if n++; n < pages {
+			page = fmt.Appendf(page[:len(page)-1], `,"next_page_token":"%d"}`, n)
+		}
+		w.Write(page)
 	})
 	r, err := c.Search(t.Context(), window())
-	if err != nil || len(r.Slots) != 100_000 {
-		t.Errorf("%d timeslots, error %v", len(r.Slots), err)
+	ids := map[string]bool{}
+	for _, s := range r.Slots {
+		ids[s.EventID] = s.Problem != ""
+	}
+	if err != nil || len(ids) != pages*perPage {
+		t.Errorf("%d different timeslots, error %v", len(ids), err)
 	}
 }
 
 func TestSearchEndsOnPagesThatDoNotEnd(t *testing.T) {
-	for name, token := range map[string]func(n int) string{
-		"the same token again": func(int) string { return "a" },
-		"a loop of three":      func(n int) string { return string(rune('a' + n%3)) },
-		"too many pages":       func(n int) string { return fmt.Sprint(n) },
+	const few = "{}"
+	many := strings.Repeat("{},", 29_999) + few
+	for _, c := range []struct {
+		name, slots string
+		token       func(n int) string
+		requests    int
+		want        string
+	}{
+		{"the same token again", few, func(int) string { return "a" }, 2, "was read already"},
+		{"a loop of three", few, func(n int) string { return string(rune('a' + n%3)) }, 4, "was read already"},
+		{"too many pages", few, func(n int) string { return fmt.Sprint(n) }, 10, "more than 10 pages"},
+		{"too many timeslots", many, func(n int) string { return fmt.Sprint(n) }, 5, "more than 120000 timeslots"},
+		{"too many bytes", strings.Repeat(" ", 300_000), func(n int) string { return fmt.Sprint(n) }, 4, "more than 1000000 bytes"},
 	} {
 		n := 0
-		c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		client := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 			n++
-			fmt.Fprintf(w, `{"results":[],"next_page_token":%q}`, token(n))
+			page := onePage(c.slots)
+			fmt.Fprintf(w, `%s,"next_page_token":%q}`, page[:len(page)-1], c.token(n))
 		})
-		c.opt.MaxPages = 10
-		r, err := c.Search(t.Context(), window())
-		if err == nil || ClassOf(err) != Transient || r.Pages != 0 || n > 10 {
-			t.Errorf("%s: %d requests, error %v", name, n, err)
+		client.opt.MaxPages, client.total = 10, 1_000_000
+		r, err := client.Search(t.Context(), window())
+		if err == nil || !strings.Contains(err.Error(), c.want) || ClassOf(err) != Transient || r.Pages != 0 || n != c.requests {
+			t.Errorf("%s: %d requests, error %v", c.name, n, err)
 		}
 	}
 }
@@ -268,7 +287,9 @@ func TestSearchDoesNotCarryTheKeyElsewhere(t *testing.T) {
 	asked := 0
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
 	defer other.Close()
-	c := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect) })
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+	})
 	if _, err := c.Search(t.Context(), window()); ClassOf(err) != Config || asked != 0 {
 		t.Errorf("error %v, the other host was asked %d times", err, asked)
 	}
