@@ -152,6 +152,20 @@ func TestOccupantsChangeWins(t *testing.T) {
 	}
 }
 
+func TestChangeRightAfterAWriteIsAnOverride(t *testing.T) {
+	a := newAC(t)
+	d := a.open()
+	mustRead(t, d)
+	if err := shiftBy(d, 2); err != nil {
+		t.Fatal(err)
+	}
+	a.pass(3 * time.Second)
+	a.Set(unitID, 4, 205) // neither what was written nor what stood there
+	if r := mustRead(t, d); !strings.Contains(r.State, "override") {
+		t.Errorf("state %q, want override", r.State)
+	}
+}
+
 func TestSlowGatewayIsNoOverride(t *testing.T) {
 	a := newAC(t)
 	d := a.open()

@@ -16,7 +16,7 @@ func TestStorage124Conforms(t *testing.T) {
 			t.Run(fmt.Sprintf("base %d sf %d", base, sf), func(t *testing.T) {
 				t.Parallel() // most of it is waiting for a device that is silent
 				drivertest.Run(t, func(t *testing.T) *drivertest.Bench {
-					return bench124(t, storage124(t, base, sf), sunspec.StorageOptions{})
+					return quick(bench124(t, storage124(t, base, sf), sunspec.StorageOptions{}), base == 40000 && sf == -2)
 				})
 			})
 		}
@@ -29,7 +29,7 @@ func TestStorage704Conforms(t *testing.T) {
 			t.Run(fmt.Sprintf("base %d sf %d", base, sf), func(t *testing.T) {
 				t.Parallel() // most of it is waiting for a device that is silent
 				drivertest.Run(t, func(t *testing.T) *drivertest.Bench {
-					return bench704(t, storage704(t, base, sf), sunspec.StorageOptions{})
+					return quick(bench704(t, storage704(t, base, sf), sunspec.StorageOptions{}), base == 1 && sf == 0)
 				})
 			})
 		}
@@ -41,14 +41,23 @@ func TestMeterConforms(t *testing.T) {
 		for _, invert := range []bool{false, true} {
 			t.Run(fmt.Sprintf("model %d invert %v", id, invert), func(t *testing.T) {
 				t.Parallel()
-				drivertest.Run(t, func(t *testing.T) *drivertest.Bench { return benchMeter(t, id, invert) })
+				drivertest.Run(t, func(t *testing.T) *drivertest.Bench { return quick(benchMeter(t, id, invert), id == 203 && invert) })
 			})
 		}
 		t.Run(fmt.Sprintf("model %d", id+10), func(t *testing.T) {
 			t.Parallel()
-			drivertest.Run(t, func(t *testing.T) *drivertest.Bench { return benchMeter(t, id+10, false) })
+			drivertest.Run(t, func(t *testing.T) *drivertest.Bench { return quick(benchMeter(t, id+10, false), id == 201) })
 		})
 	}
+}
+
+// quick leaves out the faults where another variant of the same driver has them
+// already: waiting for a silent device takes real time.
+func quick(b *drivertest.Bench, faults bool) *drivertest.Bench {
+	if !faults {
+		b.Faults = nil
+	}
+	return b
 }
 
 // benchMeter plays a meter with an integer (20x) or float (21x) model.
