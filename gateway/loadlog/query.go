@@ -1,0 +1,302 @@
+package loadlog
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Row is the load of a channel in [T, T+step).
+type Row struct {
+	T        time.Time
+	Channel  string
+	MeanW    float64 // over what was measured; 0 where nothing was
+	MinW     float64
+	MaxW     float64
+	Wh       float64 // of what was measured
+	Quality  Quality
+	Coverage float64 // 0..1, the part of the step that was measured
+}
+
+// Query calls emit for each row of what began in [from, to), by time, then
+// channel. A step
+// of 1 s is answered from the last 15 minutes in memory; else it is a whole
+// number of minutes, and rows begin at multiples of it in UTC. Minutes in
+// which the gateway did not run have no row. Memory stays bounded whatever the
+// range; an error of emit ends it and is returned.
+func (l *Log) Query(from, to time.Time, step time.Duration, emit func(Row) error) error {
+	if step == time.Second {
+		return l.querySeconds(from, to, emit)
+	}
+	if step < time.Minute || step%time.Minute != 0 {
+		return fmt.Errorf("query load: step %v is neither 1s nor a whole number of minutes", step)
+	}
+	if !from.Before(to) {
+		return nil
+	}
+	w := window{step: int64(step / time.Second), emit: emit, sums: map[string]*minute{}}
+	err := l.eachHour(from.Unix(), to.Unix()+1, func(h int64, names []string, hours map[string]*hour) error {
+		for i := range int64(60) {
+			at := h*3600 + i*60
+			if start := time.Unix(at, 0); start.Before(from) || !start.Before(to) {
+				continue
+			}
+			for _, name := range names {
+				if err := w.add(at, name, hours[name].minutes[i]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+// window sums minutes of all channels up to one step.
+type window struct {
+	step  int64
+	start int64
+	emit  func(Row) error
+	sums  map[string]*minute
+}
+
+func (w *window) add(at int64, name string, m minute) error {
+	if m.empty() {
+		return nil
+	}
+	if start := at - at%w.step; start != w.start {
+		if err := w.flush(); err != nil {
+			return err
+		}
+		w.start = start
+	}
+	s, ok := w.sums[name]
+	if !ok {
+		w.sums[name] = &m
+		return nil
+	}
+	if m.covered > 0 {
+		if s.covered == 0 {
+			s.min, s.max = m.min, m.max
+		}
+		s.min, s.max = min(s.min, m.min), max(s.max, m.max)
+		s.wns += m.wns
+	}
+	s.covered += m.covered
+	s.doubtful = s.doubtful || m.doubtful
+	s.gap = s.gap || m.gap
+	return nil
+}
+
+func (w *window) flush() error {
+	for _, name := range slices.Sorted(maps.Keys(w.sums)) {
+		if err := w.emit(rowOf(w.start, w.step, name, w.sums[name])); err != nil {
+			return err
+		}
+	}
+	clear(w.sums)
+	return nil
+}
+
+func rowOf(start, step int64, name string, m *minute) Row {
+	r := Row{T: time.Unix(start, 0).UTC(), Channel: name, Quality: Gap}
+	if m.covered == 0 {
+		return r
+	}
+	r.MeanW = m.wns / float64(m.covered)
+	r.MinW, r.MaxW = float64(m.min), float64(m.max)
+	r.Wh = m.wns / float64(time.Hour)
+	r.Coverage = float64(m.covered) / float64(step*int64(time.Second))
+	switch {
+	case m.doubtful:
+		r.Quality = ClockDoubtful
+	case r.Coverage >= measuredFrom:
+		r.Quality = Measured
+	default:
+		r.Quality = Partial
+	}
+	return r
+}
+
+// eachHour calls fn for each hour of [from, to) that has anything, in order,
+// with what memory and store know of it.
+func (l *Log) eachHour(from, to int64, fn func(h int64, names []string, hours map[string]*hour) error) error {
+	first, end := max(0, from/3600), (to+3599)/3600
+	pending := l.memoryHours(first, end)
+	group, current := map[string]*hour{}, int64(-1)
+	finish := func(h int64) error {
+		l.overlay(h, group)
+		names := slices.Sorted(maps.Keys(group))
+		if len(names) == 0 {
+			return nil
+		}
+		err := fn(h, names, group)
+		clear(group)
+		return err
+	}
+	// upTo finishes what lies before hour h: the group, and hours that only
+	// memory has, which never lie before the group.
+	upTo := func(h int64) error {
+		for {
+			next := h
+			if current >= 0 {
+				next = min(next, current)
+			}
+			if len(pending) > 0 {
+				next = min(next, pending[0])
+			}
+			if next == h {
+				return nil
+			}
+			if len(pending) > 0 && pending[0] == next {
+				pending = pending[1:]
+			}
+			if current == next {
+				current = -1
+			}
+			if err := finish(next); err != nil {
+				return err
+			}
+		}
+	}
+	err := l.opts.Store.Range(bucket, hourKey(first, ""), hourKey(end, ""), func(key string, value []byte) error {
+		h, name, ok := parseKey(key)
+		var got hour
+		if !ok || decodeHour(value, &got) != nil {
+			return nil // the checksum held, so a later version wrote it
+		}
+		if h != current {
+			if err := upTo(h); err != nil {
+				return err
+			}
+			current = h
+		}
+		group[name] = &got
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("query load: %w", err)
+	}
+	return upTo(end)
+}
+
+func (l *Log) memoryHours(first, end int64) []int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	set := map[int64]bool{}
+	for _, c := range l.channels {
+		for h := range c.hours {
+			if h >= first && h < end {
+				set[h] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(set))
+}
+
+// overlay puts what memory knows of an hour over what the store said.
+func (l *Log) overlay(h int64, group map[string]*hour) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, c := range l.channels {
+		mine, ok := c.hours[h]
+		if !ok {
+			continue
+		}
+		copied := *mine
+		if !mine.merged {
+			copied.take(group[name])
+		}
+		group[name] = &copied
+	}
+}
+
+func (l *Log) querySeconds(from, to time.Time, emit func(Row) error) error {
+	l.mu.Lock()
+	names := slices.Sorted(maps.Keys(l.channels))
+	newest := int64(0)
+	for _, c := range l.channels {
+		newest = max(newest, c.ring.newest)
+	}
+	l.mu.Unlock()
+	start, end := max(from.Unix(), newest-ringSeconds+1), min(to.Unix(), newest+1)
+	for s := start; s < end; s++ {
+		for _, name := range names {
+			l.mu.Lock()
+			watts, doubtful, ok := l.channels[name].ring.at(s)
+			l.mu.Unlock()
+			if !ok {
+				continue
+			}
+			w := float64(watts)
+			r := Row{T: time.Unix(s, 0).UTC(), Channel: name, MeanW: w, MinW: w, MaxW: w, Wh: w / 3600, Coverage: 1}
+			if doubtful {
+				r.Quality = ClockDoubtful
+			}
+			if err := emit(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Mean is the mean power of a channel in [from, to), over what was measured of
+// it, and how much that was, 0..1. It answers from memory where memory
+// reaches, else from stored minutes, where a minute that lies partly inside
+// counts by its share.
+func (l *Log) Mean(name string, from, to time.Time) (meanW, coverage float64, err error) {
+	span := to.Sub(from)
+	if span <= 0 {
+		return 0, 0, fmt.Errorf("mean load of %s: %v is not before %v", name, from, to)
+	}
+	if mean, coverage, ok := l.meanSeconds(name, from, to); ok {
+		return mean, coverage, nil
+	}
+	var wns, covered float64
+	err = l.eachHour(from.Unix(), to.Unix()+1, func(h int64, _ []string, hours map[string]*hour) error {
+		mine, ok := hours[name]
+		if !ok {
+			return nil
+		}
+		for i := range mine.minutes {
+			m := &mine.minutes[i]
+			start := time.Unix(h*3600+int64(i)*60, 0)
+			inside := min(to.Sub(start), time.Minute) - max(from.Sub(start), 0)
+			if inside <= 0 || m.covered == 0 {
+				continue
+			}
+			share := inside.Minutes()
+			wns += m.wns * share
+			covered += float64(m.covered) * share
+		}
+		return nil
+	})
+	if err != nil || covered == 0 {
+		return 0, 0, err
+	}
+	return wns / covered, covered / float64(span), nil
+}
+
+func (l *Log) meanSeconds(name string, from, to time.Time) (mean, coverage float64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c, found := l.channels[name]
+	if !found || !c.ring.covers(from.Unix()) {
+		return 0, 0, false
+	}
+	var sum, n float64
+	for s := from.Unix(); s < to.Unix(); s++ {
+		if watts, _, ok := c.ring.at(s); ok {
+			sum, n = sum+float64(watts), n+1
+		}
+	}
+	if n == 0 {
+		return 0, 0, false
+	}
+	return sum / n, min(1, n/to.Sub(from).Seconds()), true
+}
