@@ -5,23 +5,43 @@ import (
 	"time"
 )
 
-// TestCases runs the suite of domain.md 1.3.1 as far as it needs neither a
-// plan nor a device. Each case is a sequence of deliveries and what must hold
-// after the last one.
-func TestCases(t *testing.T) {
-	const min = time.Minute
-	tomorrow := func(t *Timeslot) { t.EventID, t.Start, t.End = event2, at(2*time.Hour), at(3*time.Hour) }
-	next := with(award(event1), tomorrow)
+// caseOf is one case of domain.md 1.3.1, as far as it needs neither a plan nor
+// a device: a sequence of deliveries and what must hold after the last one.
+type caseOf struct {
+	deliveries []Batch
+	event      string
+	at         time.Duration
+	want       State
+	reason     string
+	revision   int
+	records    int
+}
+
+const min = time.Minute
+
+func runCases(t *testing.T, cases map[string]caseOf) {
+	t.Helper()
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			s, _ := mergeAll(t, c.deliveries...)
+			r := get(t, s, c.event)
+			wantState(t, r, at(c.at), c.want, c.reason)
+			if r.Revision != c.revision || s.Len() != c.records {
+				t.Errorf("revision %d of %d records, want %d of %d", r.Revision, s.Len(), c.revision, c.records)
+			}
+		})
+	}
+}
+
+// nextAward follows award(event1) without a gap.
+func nextAward() Timeslot {
+	return with(award(event2), func(t *Timeslot) { t.Start, t.End = at(2*time.Hour), at(3*time.Hour) })
+}
+
+func TestCasesOfAwardsAndUpdates(t *testing.T) {
+	next := nextAward()
 	foreign := with(award(event3), func(t *Timeslot) { t.MeterID = meterX })
-	for name, c := range map[string]struct {
-		deliveries []Batch
-		event      string
-		at         time.Duration
-		want       State
-		reason     string
-		revision   int
-		records    int
-	}{
+	runCases(t, map[string]caseOf{
 		"C1 one meter, one slot": {[]Batch{search(0, award(event1))},
 			event1, 90 * min, Active, ReasonRunning, 1, 1},
 		"C2 one meter, many slots": {[]Batch{search(0, award(event1), next)},
@@ -59,6 +79,12 @@ func TestCases(t *testing.T) {
 		"C11 end shortened to before now": {[]Batch{search(0, award(event1)),
 			search(90*min, with(award(event1), func(t *Timeslot) { t.End = at(80 * min) }))},
 			event1, 91 * min, Completed, ReasonEnded, 2, 1},
+	})
+}
+
+func TestCasesOfCancellationOrderAndContent(t *testing.T) {
+	next := nextAward()
+	runCases(t, map[string]caseOf{
 		"C12 cancel before start": {[]Batch{search(0, award(event1)), search(min, cancelled(award(event1)))},
 			event1, 90 * min, Cancelled, ReasonCancelledAhead, 2, 1},
 		"C13 cancel during": {[]Batch{search(0, award(event1)), search(90*min, cancelled(award(event1)))},
@@ -90,16 +116,7 @@ func TestCases(t *testing.T) {
 		"C27 several programs in one slot": {[]Batch{search(0, with(award(event1),
 			func(t *Timeslot) { t.Programs = []string{"CCA", "ELRP"} })), search(min, with(award(event1),
 			func(t *Timeslot) { t.Programs = []string{"ELRP", "CCA"} }))}, event1, 90 * min, Active, ReasonRunning, 1, 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, _ := mergeAll(t, c.deliveries...)
-			r := get(t, s, c.event)
-			wantState(t, r, at(c.at), c.want, c.reason)
-			if r.Revision != c.revision || s.Len() != c.records {
-				t.Errorf("revision %d of %d records, want %d of %d", r.Revision, s.Len(), c.revision, c.records)
-			}
-		})
-	}
+	})
 }
 
 func TestC20IntegrationTestFlag(t *testing.T) { TestRowIntegrationTestIsNeverFollowed(t) }
