@@ -92,7 +92,7 @@ func Run(t *testing.T, open func(*testing.T) *Bench) {
 	}{
 		{"read is fresh and describes the device", readIsFresh},
 		{"measured power has the right unit and sign", powerIsRight},
-		{"what is not implemented is unknown", blankIsUnknown},
+		{"what is unimplemented is unknown", blankIsUnknown},
 		{"a command arrives as asked", commandArrives},
 		{"a repeated command renews the fallback", fallbackIsRenewed},
 		{"release leaves the device neutral", releaseIsNeutral},
@@ -171,13 +171,13 @@ func powerIsRight(t *testing.T, b *Bench) {
 
 func blankIsUnknown(t *testing.T, b *Bench) {
 	if b.Blank == nil {
-		t.Skip("the device has no value for not implemented")
+		t.Skip("the device has no value for unimplemented")
 	}
 	b.Measure(1000)
 	mustRead(t, b)
 	b.Blank()
 	if got := mustRead(t, b).PowerW; got.OK {
-		t.Errorf("power is not implemented, Read says %g W", got.V)
+		t.Errorf("power is unimplemented, Read says %g W", got.V)
 	}
 }
 

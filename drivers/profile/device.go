@@ -203,7 +203,7 @@ func (d *device) timer(valid time.Duration) time.Duration {
 	return time.Duration(math.Ceil(valid.Seconds())) * time.Second
 }
 
-// values are the words of a step's value and what they stand for now.
+// values are the words of a step's value and what they mean in this command.
 type values map[string]float64
 
 // write performs a sequence; nothing is sent while it is the same as before

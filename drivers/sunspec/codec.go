@@ -7,7 +7,7 @@ import (
 )
 
 // Type is a SunSpec point type. It fixes the number of registers, the sign and
-// the bit pattern that says "not implemented".
+// the bit pattern that says "unimplemented".
 type Type uint8
 
 // The point types that occur in the models used here.
@@ -53,7 +53,7 @@ func (t Type) Len() int {
 }
 
 // Decode returns the unscaled number in the registers, high word first. It is
-// not ok where they are too few or hold the type's "not implemented" value.
+// not ok where they are too few or hold the type's "unimplemented" value.
 func Decode(t Type, regs []uint16) (v float64, ok bool) {
 	if len(regs) < t.Len() {
 		return 0, false
@@ -86,7 +86,7 @@ func Decode(t Type, regs []uint16) (v float64, ok bool) {
 }
 
 // limits returns the smallest and largest number that may be written as the
-// type. The "not implemented" patterns lie outside.
+// type. The "unimplemented" patterns lie outside.
 func (t Type) limits() (low, high float64) {
 	switch t {
 	case Int16, ScaleFactor:
@@ -105,7 +105,7 @@ func (t Type) limits() (low, high float64) {
 }
 
 // Encode returns the registers of an unscaled number: rounded, clamped to what
-// the type holds, and never its "not implemented" pattern. Accumulators and
+// the type holds, and never its "unimplemented" pattern. Accumulators and
 // 64-bit points are read-only in every model used here and are refused.
 func Encode(t Type, v float64) ([]uint16, error) {
 	low, high := t.limits()

@@ -68,7 +68,7 @@ func (d *storage) Release(ctx context.Context) error {
 }
 
 // timer returns a duration in whole seconds for a reversion timer: rounded up,
-// never 0 (no reversion at all) and never the "not implemented" pattern.
+// never 0 (no reversion at all) and never the "unimplemented" pattern.
 func timer(t Type, valid time.Duration) float64 {
 	_, high := t.limits()
 	return math.Min(math.Max(math.Ceil(valid.Seconds()), 1), high)

@@ -138,7 +138,7 @@ func TestPropertyEncodeIsUndoneByDecode(t *testing.T) {
 		}
 		raw, ok := Decode(typ, regs)
 		if !ok {
-			t.Fatalf("%v as %v x 10^%d: registers %x are \"not implemented\"", v, typ, exp, regs)
+			t.Fatalf("%v as %v x 10^%d: registers %x are \"unimplemented\"", v, typ, exp, regs)
 		}
 		low, high := typ.limits()
 		want := math.Min(math.Max(v, scale(low, exp)), scale(high, exp))
@@ -160,7 +160,7 @@ func TestPropertyNotImplementedIsNeverAValue(t *testing.T) {
 		Float32: {0x7FC0, 0},
 	} {
 		if v, ok := Decode(typ, regs); ok {
-			t.Errorf("%v %x: decoded as %g, want not implemented", typ, regs, v)
+			t.Errorf("%v %x: decoded as %g, want unimplemented", typ, regs, v)
 		}
 		if v, ok := Decode(typ, regs[:len(regs)-1]); ok {
 			t.Errorf("%v cut short: decoded as %g", typ, v)

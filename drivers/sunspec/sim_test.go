@@ -29,7 +29,7 @@ func newSim(t *testing.T, base uint16) *sim {
 	return s
 }
 
-// model adds a model of n registers behind ID and L, all "not implemented" for
+// model adds a model of n registers behind ID and L, all "unimplemented" for
 // 16-bit unsigned points, and returns its address.
 func (s *sim) model(id uint16, n int) uint16 {
 	addr := s.next
