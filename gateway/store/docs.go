@@ -166,7 +166,9 @@ func (s *Store) AppendRows(bucket string, rows map[string][]byte) error {
 
 // used is the part of the file that holds data, in bytes.
 func (s *Store) used(tx *bolt.Tx) int64 {
-	return tx.Size() - int64(s.db.Stats().FreePageN)*pageSize
+	st := s.db.Stats()
+	// Pending pages were freed by the last transaction and serve the next.
+	return tx.Size() - int64(st.FreePageN+st.PendingPageN)*pageSize
 }
 
 // DropBefore removes every row whose key sorts before key and returns how many
