@@ -66,7 +66,7 @@ const (
 	flagDoubtful = 2
 	flagGap      = 4
 	flagNothing  = 8
-	flagsKnown   = flagWhole | flagDoubtful | flagGap | flagNothing
+	flagsValued  = flagWhole | flagDoubtful | flagGap // may come with a value
 )
 
 var errCodec = errors.New("stored hour of load can not be read")
@@ -78,21 +78,21 @@ func encodeHour(h *hour) []byte {
 	var last int64
 	for i := range h.minutes {
 		m := &h.minutes[i]
-		if m.empty() {
+		ms := (m.covered + int64(time.Millisecond)/2) / int64(time.Millisecond)
+		if ms == 0 {
+			if m.gap {
+				present |= 1 << i
+				out = append(out, flagGap|flagNothing)
+			}
 			continue
 		}
 		present |= 1 << i
-		ms := (m.covered + int64(time.Millisecond)/2) / int64(time.Millisecond)
 		flags := byte(0)
 		if m.gap {
 			flags |= flagGap
 		}
 		if m.doubtful {
 			flags |= flagDoubtful
-		}
-		if ms == 0 {
-			out = append(out, flags|flagNothing)
-			continue
 		}
 		if ms == time.Minute.Milliseconds() {
 			out = append(out, flags|flagWhole)
@@ -129,16 +129,17 @@ func decodeHour(b []byte, h *hour) error {
 		}
 		m := &h.minutes[i]
 		flags := r.byte()
-		m.gap, m.doubtful = flags&flagGap != 0, flags&flagDoubtful != 0
-		if flags&flagNothing != 0 {
+		m.gap = flags&flagGap != 0
+		if flags == flagGap|flagNothing {
 			continue
 		}
+		m.doubtful = flags&flagDoubtful != 0
 		ms := uint64(time.Minute.Milliseconds())
 		if flags&flagWhole == 0 {
 			ms = r.uvarint()
 		}
 		joules := last + r.varint()
-		if r.bad || flags&^flagsKnown != 0 || ms == 0 || ms > 60_000 || joules > 1<<38 || joules < -1<<38 {
+		if r.bad || flags&^flagsValued != 0 || ms == 0 || ms > 60_000 || joules > 1<<38 || joules < -1<<38 {
 			return fmt.Errorf("%w: minute %d", errCodec, i)
 		}
 		mean := meanOf(joules, int64(ms))

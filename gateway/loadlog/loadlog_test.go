@@ -200,7 +200,7 @@ func TestMeanFromMemoryAndFromMinutes(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// After a restart there is no memory: 30 min asked, 12 s lie in the dark.
+	// After a restart there is no memory, and the last minute asked for is dark.
 	l = New(Options{Store: openStore(t, dir)})
 	l.Add(end.Add(time.Minute), Site, 5000, Measured)
 	mean, coverage, err := l.Mean(Site, end.Add(-29*time.Minute), end.Add(time.Minute))

@@ -293,6 +293,9 @@ func TestFaultUnderTheMappingIsAnError(t *testing.T) {
 	if _, _, err := s.Get("rows", "00001"); !errors.Is(err, errPanicked) {
 		t.Errorf("get: %v", err)
 	}
+	if _, _, err := s.LoadSchedule(); err == nil { // must not wait for a lock for ever
+		t.Error("second read of a lost file succeeded")
+	}
 	if err := s.Put("rows", "00001", nil); err == nil {
 		t.Error("put into a lost file succeeded")
 	}
