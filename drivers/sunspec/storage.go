@@ -36,6 +36,7 @@ type storage struct {
 	allowed Model   // whose registers were opened for writing
 	slow    []block // nameplate, capacity and battery models, read each verifyEvery
 	slowDue bool
+	serial  string // of the device that sign and lease belong to
 	sign    signCheck
 	lease   lease
 }
@@ -124,6 +125,9 @@ func (d *storage) prepare(ctx context.Context) error {
 	d.slowDue = d.slowDue || due
 	if err != nil {
 		return err
+	}
+	if d.serial != d.about.Serial { // another device behind the same address
+		d.serial, d.sign, d.lease = d.about.Serial, signCheck{}, lease{}
 	}
 	if d.slowDue {
 		if d.slow, err = d.readAll(ctx, d.m.all(120, 702, 802)); err != nil {

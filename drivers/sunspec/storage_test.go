@@ -270,9 +270,14 @@ func TestNewDeviceBehindTheSameAddressIsNoticed(t *testing.T) {
 	s, w := storage124(t, 40000, -2), newWatch()
 	d := storage(t, s, sunspec.StorageOptions{Now: w.now})
 	read(t, d)
+	w.pass(54 * time.Second)
+	mustApply(t, d, 2000)
 	s.text(1, 50, "OTHER")
-	w.pass(61 * time.Second)
-	read(t, d)
+	s.set(124, 5, 0) // the new one was never commanded
+	w.pass(7 * time.Second)
+	if r := read(t, d); strings.Contains(r.State, "commanded") {
+		t.Errorf("state %q: the new device is held against the old one's command", r.State)
+	}
 	if got := d.Describe().Serial; got != "OTHER" {
 		t.Errorf("serial %q, want the new device's", got)
 	}
