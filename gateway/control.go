@@ -134,18 +134,22 @@ func (c *control) logLoads(now time.Time, trusted bool, in plan.Input) {
 	if !trusted {
 		quality = loadlog.ClockDoubtful
 	}
-	if pt := in.Site.Point; pt != nil && pt.Fresh {
-		c.loads.Add(now, SiteChannel, pt.LoadW.V, quality)
-	}
-	for i := range in.Devices {
-		if d := &in.Devices[i]; d.PowerW.OK {
-			c.loads.Add(now, d.Name, d.PowerW.V, quality)
+	add := func(channel string, power drivers.Opt, metered bool) {
+		switch {
+		case power.OK:
+			c.loads.Add(now, channel, power.V, quality)
+		case metered:
+			c.loads.Add(now, channel, 0, loadlog.Gap)
 		}
 	}
+	if pt := in.Site.Point; pt != nil {
+		add(loadlog.Site, pt.LoadW, true)
+	}
+	for i := range in.Devices {
+		d := &in.Devices[i]
+		add(d.Name, d.PowerW, !d.Fresh)
+	}
 }
-
-// SiteChannel is the load log's channel of the site's net power (design.md 1.3).
-const SiteChannel = "site"
 
 // metersOf is the config's Leap meters as the planner sees them.
 func (c *control) metersOf(site *plan.Point) []plan.Meter {
@@ -209,7 +213,7 @@ func (c *control) evidence(r dispatch.Record) (drivers.Opt, map[string]drivers.O
 		to = r.Start // after a restart: do not average the timeslot itself
 	}
 	var load drivers.Opt
-	if meanW, coverage, err := c.loads.Mean(SiteChannel, to.Add(-evidenceWindow), to); err == nil && coverage > 0 {
+	if meanW, coverage, err := c.loads.Mean(loadlog.Site, to.Add(-evidenceWindow), to); err == nil && coverage > 0 {
 		load = drivers.Some(meanW)
 	}
 	normals := map[string]drivers.Opt{}

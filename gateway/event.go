@@ -49,16 +49,26 @@ type events struct {
 
 func newEvents() *events { return &events{byID: map[string]*event{}} }
 
+// keptInMemory is how long after its end an event stays in memory; older ones
+// are read from the store when somebody asks.
+const keptInMemory = 48 * time.Hour
+
 // restore takes a stored event over after a restart.
-func (es *events) restore(raw []byte) error {
-	var e event
-	if err := json.Unmarshal(raw, &e); err != nil {
+func (es *events) restore(raw []byte, now time.Time) error {
+	e, err := decodeEvent(raw)
+	if err != nil || now.Sub(e.End) > keptInMemory {
 		return err
 	}
 	es.mu.Lock()
 	defer es.mu.Unlock()
 	es.byID[e.EventID] = &e
 	return nil
+}
+
+func decodeEvent(raw []byte) (event, error) {
+	e := event{DeviceWh: map[string]float64{}, ReasonS: map[plan.Reason]float64{}}
+	err := json.Unmarshal(raw, &e)
+	return e, err
 }
 
 // forPlan is what the planner needs of the events.

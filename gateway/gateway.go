@@ -71,6 +71,7 @@ type Gateway struct {
 	storeShown  atomic.Pointer[status.StoreState]
 	storeNotice string
 	alarmSince  map[string]time.Time // the control goroutine's
+	retainedAt  time.Time            // the poller's
 	running     atomic.Bool
 }
 
@@ -106,6 +107,7 @@ func (g *Gateway) runTasks(ctx context.Context, ln net.Listener) error {
 		{"poll leap", g.poller.Run},
 		{"control", func(ctx context.Context) error { defer endBuses(); return g.control.run(ctx) }},
 		{"load log", g.loads.Run},
+		{"clock", g.clock.Run},
 		{"events", (&keeper{store: g.store, events: g.events, log: g.log, failed: g.noteStore}).run},
 		{"http", func(ctx context.Context) error { return g.server.Serve(ctx, ln) }},
 		{"watchdog", g.sd.Run},

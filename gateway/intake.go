@@ -19,11 +19,29 @@ func (g *Gateway) deliver(_ context.Context, b dispatch.Batch) error {
 	before := g.schedule.Load()
 	next, changes := dispatch.Merge(before, b, now)
 	g.noteStore(g.store.SaveSchedule(next.All(), store.Batch{At: b.Observed, Source: b.Source}))
-	g.schedule.Store(next)
+	g.schedule.Store(g.retain(next, now))
 	for _, c := range changes {
 		g.logChange(c)
 	}
 	return nil
+}
+
+// retainSlack keeps what is dropped well behind the poller's widest window, so
+// that nothing is dropped and fetched again (domain.md 1.1: 15 days).
+const retainSlack = 16 * 24 * time.Hour
+
+// retain drops once a day what ended longer ago than the owner keeps.
+func (g *Gateway) retain(s *dispatch.Schedule, now time.Time) *dispatch.Schedule {
+	if now.Sub(g.retainedAt) < 24*time.Hour || !g.clock.State().Trusted {
+		return s
+	}
+	g.retainedAt = now
+	before := now.Add(-max(g.cfg.Store.Retain, retainSlack))
+	if _, err := g.store.DropSchedule(before); err != nil {
+		g.noteStore(err)
+		return s
+	}
+	return s.Since(before)
 }
 
 func (g *Gateway) logChange(c dispatch.Change) {
@@ -113,7 +131,7 @@ func (g *Gateway) restore() error {
 		g.stopped.Store(true)
 	}
 	return g.store.Range(eventsBucket, "", "", func(key string, value []byte) error {
-		if err := g.events.restore(value); err != nil {
+		if err := g.events.restore(value, g.clock.Now()); err != nil {
 			g.log.Error("stored event can not be read and is left out", "event", key, "error", err)
 		}
 		return nil

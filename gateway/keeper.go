@@ -45,6 +45,7 @@ func (k *keeper) run(ctx context.Context) error {
 				all = now.Add(keepBatch)
 			}
 			k.write(everything)
+			k.events.forget(now.Add(-keptInMemory))
 		}
 	}
 }

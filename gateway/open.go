@@ -45,20 +45,6 @@ func CheckDevices(cfg *config.Config) error {
 				"a TCP endpoint", "reach the device through a Modbus TCP gateway: this version drives Modbus TCP only")
 		}
 	}
-	for _, d := range cfg.Devices {
-		p, err := profile.Load(d.Profile)
-		if err != nil {
-			return cfg.Fault("devices", d.Name, "profile", d.Profile, "the name of a profile", err.Error())
-		}
-		if p.Kind != d.Kind && !(p.Kind == drivers.Relay && d.Kind == drivers.Thermostat) {
-			return cfg.Fault("devices", d.Name, "profile", d.Profile,
-				fmt.Sprintf("a profile of kind %s", d.Kind), fmt.Sprintf("this one is of kind %s; `nominald profiles` lists all", p.Kind))
-		}
-		if (p.Bus == "gpio") != (d.GPIO != "") {
-			return cfg.Fault("devices", d.Name, "profile", d.Profile,
-				"a profile for the device's bus", fmt.Sprintf("%s is reached over %s", d.Profile, p.Bus))
-		}
-	}
 	return nil
 }
 
@@ -67,12 +53,10 @@ func CheckDevices(cfg *config.Config) error {
 func openAll(cfg *config.Config, log *slog.Logger, keep keepsake) ([]*bus.Worker, []*unit, error) {
 	var workers []*bus.Worker
 	var units []*unit
-	lines := map[string]*modbus.Line{}
+	lines := newLines(cfg)
 	byBus := map[string]*bus.Worker{}
 	for _, b := range cfg.Buses {
-		line := modbus.NewTCP(b.TCP, modbus.Options{})
-		lines[b.Name] = line
-		byBus[b.Name] = newWorker(b.Name, line, log)
+		byBus[b.Name] = newWorker(b.Name, lines[b.Name], log)
 		workers = append(workers, byBus[b.Name])
 	}
 	for _, d := range cfg.Devices {
@@ -92,6 +76,15 @@ func openAll(cfg *config.Config, log *slog.Logger, keep keepsake) ([]*bus.Worker
 	return workers, units, nil
 }
 
+// newLines makes the line of each bus. Nothing is opened before its first use.
+func newLines(cfg *config.Config) map[string]*modbus.Line {
+	lines := map[string]*modbus.Line{}
+	for _, b := range cfg.Buses {
+		lines[b.Name] = modbus.NewTCP(b.TCP, modbus.Options{})
+	}
+	return lines
+}
+
 func newWorker(name string, line io.Closer, log *slog.Logger) *bus.Worker {
 	return bus.New(name, line, bus.Options{Log: log})
 }
@@ -100,11 +93,11 @@ func newWorker(name string, line io.Closer, log *slog.Logger) *bus.Worker {
 func openDevice(d config.Device, line *modbus.Line, keep keepsake) (drivers.Device, error) {
 	if d.Profile == profileRelay {
 		return gpio.NewRelay(gpio.Options{Line: d.GPIO, ActiveLow: d.ActiveLow,
-			MinOff: d.MinOff, MaxOff: d.MaxOff, Memory: keep(d.Name)}), nil
+			MinOff: d.MinOff, MaxOff: d.MaxOff, Remember: keep(d.Name)}), nil
 	}
 	u := line.Unit(byte(d.Unit))
 	allow := func(first, last uint16) {
-		u.Allow(modbus.Range{Table: modbus.HoldingRegisters, First: first, Last: last})
+		u.Allow(modbus.Range{Table: modbus.Holding, First: first, Last: last})
 	}
 	switch d.Profile {
 	case profileSunSpecMeter:
@@ -121,6 +114,6 @@ func openDevice(d config.Device, line *modbus.Line, keep keepsake) (drivers.Devi
 	}
 	return profile.New(p, u, profile.Params{
 		Phases: d.Phases, VoltageV: d.VoltageV, MinA: d.MinA, MaxA: d.MaxA, MaxOffsetK: d.MaxOffsetK,
-		AllowNoFallback: d.AllowNoFallback, Memory: keep(d.Name),
+		AllowNoFallback: d.AllowNoFallback, Allow: allow, Remember: keep(d.Name),
 	}), nil
 }

@@ -18,7 +18,7 @@ func (g *Gateway) Report(eventID string) (status.Report, bool) {
 	state, _ := r.StateAt(g.clock.Now(), 0)
 	rep := status.Report{EventID: r.EventID, MeterID: r.MeterID, Start: r.Start, End: r.End, State: state,
 		Programs: r.Programs, Cap: r.Cap, NominatedKW: r.NominationKW, AwardedKW: r.EnergyKW, Label: status.ReportLabel}
-	e, ok := g.events.get(eventID)
+	e, ok := g.event(eventID)
 	if !ok {
 		return rep, true // known, and not followed by this gateway
 	}
@@ -35,6 +35,19 @@ func (g *Gateway) Report(eventID string) (status.Report, bool) {
 	}
 	sort.Slice(rep.Shortfalls, func(i, j int) bool { return rep.Shortfalls[i].Minutes > rep.Shortfalls[j].Minutes })
 	return rep, true
+}
+
+// event returns what was measured of a timeslot, from memory or the store.
+func (g *Gateway) event(id string) (event, bool) {
+	if e, ok := g.events.get(id); ok {
+		return e, true
+	}
+	raw, found, err := g.store.Get(eventsBucket, id)
+	if err != nil || !found {
+		return event{}, false
+	}
+	e, err := decodeEvent(raw)
+	return e, err == nil
 }
 
 // fillEnergy adds up the settlement intervals. The ratio counts each interval

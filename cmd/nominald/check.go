@@ -16,41 +16,54 @@ const defaultConfig = "/etc/nominald/nominald.yaml"
 
 func checkCommand() *cobra.Command {
 	var path string
-	var asJSON, reference bool
+	var asJSON, reference, probe bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Read the config strictly and say what it means",
 		Long: `check reads the config and the files that it refers to, starts nothing and
 talks to no device. A fault is told in one line with its place, and the exit
-code is 78.`,
+code is 78. With --probe it also reads every device and the API once, writes
+nothing, and prints what answered; stop the service first where a device takes
+one client only.`,
 		Example: `  nominald check --config /etc/nominald/nominald.yaml
-  nominald check --config site.yaml --json`,
+  nominald check --config site.yaml --json
+  nominald check --config site.yaml --probe`,
 		Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if reference {
 				_, err := io.WriteString(cmd.OutOrStdout(), config.ReferencePage())
 				return err
 			}
+			if probe {
+				cfg, err := loadForDriving(path)
+				if err != nil {
+					return err
+				}
+				return probeAll(cmd, cfg, asJSON)
+			}
 			return check(cmd.OutOrStdout(), path, asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", defaultConfig, "config `FILE`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&probe, "probe", false, "also read every device and the API once")
 	cmd.Flags().BoolVar(&reference, "reference", false, "print the page of all config keys")
 	// It serves those who build the package; people have the installed page.
 	cmd.Flags().Lookup("reference").Hidden = true
 	return cmd
 }
 
+// check reads the config and prints what it means; with --json as JSON, where a
+// fault is printed as well.
 func check(w io.Writer, path string, asJSON bool) error {
-	c, err := config.Load(path)
+	cfg, err := loadForDriving(path)
 	if asJSON {
-		return errors.Join(err, writeJSON(w, newCheckResult(path, c, err)))
+		return errors.Join(err, writeJSON(w, newCheckResult(path, cfg, err)))
 	}
 	if err != nil {
 		return err
 	}
-	return writeCheck(w, c)
+	return writeCheck(w, cfg)
 }
 
 func writeCheck(w io.Writer, c *config.Config) error {

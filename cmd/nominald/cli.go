@@ -67,7 +67,8 @@ func rootCommand() *cobra.Command {
 		Long: `nominald fetches dispatch timeslots from Leap, keeps them, and drives the
 batteries, chargers and thermostats of a site so that it delivers what was
 nominated.`,
-		Example: `  nominald check --config /etc/nominald/nominald.yaml
+		Example: `  nominald demo
+  nominald check --config /etc/nominald/nominald.yaml
   nominald status --watch`,
 		Version:           versionText(),
 		Args:              cobra.ArbitraryArgs, // so that an unknown command is our error, with exit code 2
@@ -114,6 +115,8 @@ func helpCommand() *cobra.Command {
 // commands is the list of all subcommands.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
+		runCommand(),
+		demoCommand(),
 		checkCommand(),
 		profilesCommand(),
 		statusCommand(),
@@ -124,6 +127,8 @@ func commands() []*cobra.Command {
 		explainCommand(),
 		latchCommand("stop"),
 		latchCommand("resume"),
+		releaseCommand(),
+		simulateCommand(),
 		versionCommand(),
 	}
 }

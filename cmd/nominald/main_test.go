@@ -86,7 +86,7 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 			t.Errorf("%v: exit code %d, help %q", args, code, out.String())
 		}
 	})
-	for _, want := range []string{"check", "profiles", "status", "timeslots", "report", "load", "export", "explain", "stop", "resume", "version"} {
+	for _, want := range []string{"run", "demo", "simulate", "release", "check", "profiles", "status", "timeslots", "report", "load", "export", "explain", "stop", "resume", "version"} {
 		if !slices.Contains(names, want) {
 			t.Errorf("there is no command %s", want)
 		}

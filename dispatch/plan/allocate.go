@@ -24,8 +24,7 @@ func (rd *round) allocate(d demand, aimW float64, bounded bool) (float64, Reason
 		// (domain.md 4.3: "stop after (b)").
 		cutW += rd.comfort(devices, missing)
 	}
-	measuredW := rd.measuredCuts(devices)
-	givenW := cutW + rd.batteries(devices, d, math.Max(0, aimW-measuredW), bounded)
+	givenW := cutW + rd.batteries(devices, d, math.Max(0, aimW-rd.cuts(devices)), bounded)
 	if givenW == 0 && aimW > 0 {
 		why = NoCapacity
 	}
@@ -111,15 +110,25 @@ func (rd *round) batteries(devices []*Device, d demand, restW float64, bounded b
 	return given
 }
 
-// measuredCuts is how much less than normal the loads draw now, measured.
-// Loads without a measurement count nothing: what is not known is not claimed.
-func (rd *round) measuredCuts(devices []*Device) float64 {
+// followsWithin is how long a vehicle may take to follow a new limit before
+// what it draws counts and not what it was told (domain.md 4.6: 5 s of delay
+// and 4 s of lag).
+const followsWithin = 15 * time.Second
+
+// cuts is how much less than normal the loads draw: as measured, but for a
+// charger that was told to just now, as told. Loads without a measurement
+// count nothing: what is not known is not claimed.
+func (rd *round) cuts(devices []*Device) float64 {
 	var sum float64
 	for _, d := range devices {
-		if d.Kind == drivers.Battery {
-			continue
+		switch {
+		case d.Kind == drivers.Battery:
+		case d.Kind == drivers.Charger && rd.shares[d.Name].used &&
+			(d.Commanded == nil || rd.in.Now.Sub(d.ChangedAt) < followsWithin):
+			sum += rd.shares[d.Name].giveW
+		default:
+			sum += d.GivenW().Or(0)
 		}
-		sum += d.GivenW().Or(0)
 	}
 	return sum
 }
@@ -228,7 +237,7 @@ func (rd *round) serveRelease(d demand) {
 			rd.releaseCharger(dev, s, d.fraction)
 		case drivers.Battery:
 			p, _ := rd.affordable(dev, d.rec, rd.in.Now.Add(rd.in.Policy.Release))
-			s.giveW = math.Min(p, math.Max(0, restW-rd.measuredCuts(devices)))
+			s.giveW = math.Min(p, math.Max(0, restW-rd.cuts(devices)))
 			s.used, s.reason, s.barred = true, Releasing, p == 0
 		default:
 			if d.fraction > 0.5 && rd.comfortRefusal(dev) == "" {

@@ -75,25 +75,34 @@ func (rd *round) lead(r *dispatch.Record, m *Meter) time.Duration {
 	if m == nil {
 		return 0
 	}
-	target, slew, dead := asked(r, rd.in.Policy), 0.0, 0*time.Second
+	target, slew, longest := asked(r, rd.in.Policy), 0.0, time.Duration(0)
 	for _, name := range m.Devices {
-		if d := rd.in.device(name); d != nil && d.Kind == drivers.Battery {
+		d := rd.in.device(name)
+		switch {
+		case d == nil:
+		case d.Kind == drivers.Battery:
 			slew += slewW(d)
-			dead = deadTime
-		}
-		if d := rd.in.device(name); d != nil && d.Kind == drivers.Charger {
-			dead = deadTime
+		case d.Kind == drivers.Charger:
+			longest = chargerLead
 		}
 	}
-	if slew == 0 || math.IsInf(target, 0) {
-		return dead
+	if slew > 0 {
+		ramp := deadTime
+		if !math.IsInf(target, 0) {
+			ramp += time.Duration(target / slew * float64(time.Second))
+		}
+		longest = max(longest, ramp)
 	}
-	return min(dead+time.Duration(target/slew*float64(time.Second)), time.Minute)
+	return min(longest, time.Minute)
 }
 
 // deadTime is how long devices typically take before they move at all
 // (domain.md 4.6: 2 s for a battery).
 const deadTime = 3 * time.Second
+
+// chargerLead is the same for a vehicle, whose on-board charger comes down
+// slowly (domain.md 4.6: 5 s of delay and 4 s of lag).
+const chargerLead = 10 * time.Second
 
 // demands turns candidates into one demand a meter, highest rank first.
 func (rd *round) demands() []demand {

@@ -222,6 +222,10 @@ func TestLoadThatFailsIsNotTakenForWhole(t *testing.T) {
 		}}
 	})
 	wantProblem(t, ask(t, "GET", "http://"+host+"/api/v1/load", ""), 500, "checksum of chunk 7")
+	rows = 1 // nothing has reached the client yet, so it can still be told
+	for _, format := range []string{"json", "csv"} {
+		wantProblem(t, ask(t, "GET", "http://"+host+"/api/v1/load?format="+format, ""), 500, "checksum of chunk 7")
+	}
 	rows = 5000
 	for _, format := range []string{"json", "csv"} {
 		if a, err := tryAsk("GET", "http://"+host+"/api/v1/load?format="+format, ""); err == nil {

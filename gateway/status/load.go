@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -32,7 +33,9 @@ func (s *Server) load(w http.ResponseWriter, r *http.Request) {
 	var t table = &jsonTable{buf: buf, step: lq.step}
 	w.Header().Set("Content-Type", "application/json")
 	if lq.csv {
-		t = &csvTable{buf: buf, csv: csv.NewWriter(buf)}
+		// A csv.Writer takes a bufio.Writer for its own and flushes it with each
+		// row; behind a plain io.Writer it has one of its own.
+		t = &csvTable{csv: csv.NewWriter(struct{ io.Writer }{buf})}
 		w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 		w.Header().Set("Content-Disposition", `attachment; filename="load.csv"`)
 	}
@@ -109,7 +112,6 @@ func (t *jsonTable) tail() error {
 // csvTable writes the same rows as comma-separated values. Unknown numbers
 // are empty fields.
 type csvTable struct {
-	buf *bufio.Writer
 	csv *csv.Writer
 }
 
