@@ -112,7 +112,7 @@ func apiFaults() map[string]apiFault {
 		"garbage with status 200":     {sim.Fault{Kind: sim.HTML}, "JSON"},
 		"a body of 5 MB":              {sim.Fault{Kind: sim.HugeBody}, "4"},
 		"cut off in the middle":       {sim.Fault{Kind: sim.Truncated}, "EOF"},
-		"another schema":              {sim.Fault{Kind: sim.WrongSchema}, "results"},
-		"a body slower than patience": {sim.Fault{Kind: sim.SlowBody, Delay: time.Hour}, "no byte"},
+		"another schema":              {sim.Fault{Kind: sim.WrongSchema}, "want"},
+		"a body slower than patience": {sim.Fault{Kind: sim.SlowBody, Delay: time.Hour}, "stood still"},
 	}
 }
