@@ -64,7 +64,7 @@ func measureAll(ctx context.Context) error {
 	figure("start_to_ready", run.startMS, "ms", "<=", 100)
 	figure("modbus_tcp_to_echo", tcp, "ratio", ">=", 0.85)
 	figure("intake_per_timeslot", intake.microseconds, "us", "<=", 200)
-	figure("intake_to_floor", intake.ratio, "ratio", "<=", 10)
+	figure("intake_to_floor", intake.ratio, "ratio", "<=", 15)
 	figure("binary_arm64", size, "MB", "<=", 12)
 	return nil
 }
