@@ -37,12 +37,28 @@ func pollEvery(d config.Device) time.Duration {
 // keepsake gives a device's driver a place for what it must not forget.
 type keepsake func(device string) memory
 
-// CheckDevices reports what in the config this program can not drive.
+// CheckDevices reports what in the config this program can not drive, and adds
+// to its warnings what it does otherwise than the config's words suggest.
 func CheckDevices(cfg *config.Config) error {
 	for _, b := range cfg.Buses {
 		if b.Serial != "" {
 			return cfg.Fault("buses", b.Name, "serial", b.Serial,
 				"a TCP endpoint", "reach the device through a Modbus TCP gateway: this version drives Modbus TCP only")
+		}
+	}
+	point := ""
+	for i, m := range cfg.Meters {
+		if m.Type != config.UtilityMeter {
+			continue
+		}
+		if point != "" && m.MeasuredBy != point {
+			return cfg.Fault("meters", m.ID, "measured_by", m.MeasuredBy, point,
+				"all utility meters of a site are measured at its one grid connection")
+		}
+		point = m.MeasuredBy
+		if m.Reference == config.ByBaseline {
+			cfg.Warnings = append(cfg.Warnings, fmt.Sprintf("meters[%d].reference: this version has no baseline of its own; "+
+				"it measures against the mean load of the 15 minutes before a timeslot, as reference: relative does", i))
 		}
 	}
 	return nil

@@ -143,13 +143,15 @@ func (p *parser) warn() {
 		p.cfg.Warnings = append(p.cfg.Warnings, fmt.Sprintf(format, args...))
 	}
 	for i, d := range p.cfg.Devices {
-		used := slices.ContainsFunc(p.cfg.Meters, func(m Meter) bool { return slices.Contains(m.Devices, d.Name) })
+		used := slices.ContainsFunc(p.cfg.Meters, func(m Meter) bool {
+			return slices.Contains(m.Devices, d.Name) || m.Type == DeviceMeter && m.MeasuredBy == d.Name
+		})
 		if d.Kind != drivers.Meter && !used {
 			add("devices[%d]: %s is in no meter's devices and is never dispatched", i, d.Name)
 		}
 	}
 	for i, m := range p.cfg.Meters {
-		if len(m.Devices) == 0 {
+		if len(m.Devices) == 0 && m.Type == UtilityMeter {
 			add("meters[%d].devices: is empty, so nothing can be dispatched for this meter", i)
 		}
 		if m.Reference == ByBaseline && p.cfg.Store.Retain < baselineHistory {

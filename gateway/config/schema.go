@@ -98,7 +98,7 @@ func siteKeys() section {
 		keys: []key{
 			{name: "name", shape: asText, required: true, doc: "What people call the site."},
 			{name: "timezone", shape: asZone, def: "UTC", doc: "IANA time zone, for instance America/Los_Angeles. Baselines count the site's local days; pages show its local time."},
-			{name: "armed", shape: asFlag, def: "false", doc: "false is a dry run: everything happens but writes to devices. Arming is an act of its own, after `nominald commission`."},
+			{name: "armed", shape: asFlag, def: "false", doc: "false is a dry run: everything happens but writes to devices. Arming is an act of its own, after `nominald check --probe`."},
 			{name: "max_import_kw", shape: asNumber, unit: "kW", def: "0", span: between(0, 1e5), doc: "Service rating; never exceeded by the gateway's own action. 0 means not given."},
 			{name: "max_export_kw", shape: asNumber, unit: "kW", def: "0", span: between(0, 1e5), doc: "Interconnection limit. 0 means no export, whatever Leap allows."},
 		}}
