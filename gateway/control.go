@@ -206,6 +206,10 @@ func (c *control) act(in plan.Input, d plan.Decision) {
 // (domain.md 4.1: 15-60 min).
 const evidenceWindow = 15 * time.Minute
 
+// leastEvidence is how much of it must have been measured: less says more of
+// one appliance than of the site, and the devices' own power is followed then.
+const leastEvidence = 30 * time.Second
+
 // evidence is what the site drew before a timeslot began.
 func (c *control) evidence(r dispatch.Record) (drivers.Opt, map[string]drivers.Opt) {
 	to := c.clock.Now()
@@ -213,7 +217,7 @@ func (c *control) evidence(r dispatch.Record) (drivers.Opt, map[string]drivers.O
 		to = r.Start // after a restart: do not average the timeslot itself
 	}
 	var load drivers.Opt
-	if meanW, coverage, err := c.loads.Mean(loadlog.Site, to.Add(-evidenceWindow), to); err == nil && coverage > 0 {
+	if meanW, coverage, err := c.loads.Mean(loadlog.Site, to.Add(-evidenceWindow), to); err == nil && coverage >= leastEvidence.Seconds()/evidenceWindow.Seconds() {
 		load = drivers.Some(meanW)
 	}
 	normals := map[string]drivers.Opt{}

@@ -16,7 +16,7 @@ import (
 
 // TestSurvivesADeadAPIAndKill9 is the promise of the whole: the API dies after
 // the first poll, the process is killed in the middle of the timeslot and
-// started again, and the site still delivers.
+// started again, and the site still delivers (domain.md 1.3.1, C29 and C30).
 func TestSurvivesADeadAPIAndKill9(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, true)

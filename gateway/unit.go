@@ -141,6 +141,9 @@ func (u *unit) view(now time.Time, s bus.Snapshot) plan.Device {
 	if fresh {
 		d.PowerW = s.Reading.PowerW
 	}
+	if u.cfg.GPIO != "" {
+		d.MaxOffsetK = 0 // a relay holds off, it shifts nothing
+	}
 	return d
 }
 

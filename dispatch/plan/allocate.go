@@ -110,22 +110,37 @@ func (rd *round) batteries(devices []*Device, d demand, restW float64, bounded b
 	return given
 }
 
-// followsWithin is how long a vehicle may take to follow a new limit before
-// what it draws counts and not what it was told (domain.md 4.6: 5 s of delay
-// and 4 s of lag).
-const followsWithin = 15 * time.Second
+// A vehicle follows a new limit after some seconds (domain.md 4.6: 5 s of delay
+// and 4 s of lag). The battery, which itself takes deadTime to move, makes
+// room for it by this model, not by what was measured late.
+const (
+	vehicleDelay  = 5 * time.Second
+	vehicleLag    = 4 * time.Second
+	followsWithin = 15 * time.Second // then what it draws counts, nothing else
+)
+
+// followed is how much of a new limit a vehicle has followed by the time that a
+// battery told now will have moved, 0 to 1.
+func followed(since time.Duration) float64 {
+	moving := since + deadTime - vehicleDelay
+	if moving <= 0 {
+		return 0
+	}
+	return 1 - math.Exp(-moving.Seconds()/vehicleLag.Seconds())
+}
 
 // cuts is how much less than normal the loads draw: as measured, but for a
-// charger that was told to just now, as told. Loads without a measurement
-// count nothing: what is not known is not claimed.
+// charger that was told to just now, as it is expected to. Loads without a
+// measurement count nothing: what is not known is not claimed.
 func (rd *round) cuts(devices []*Device) float64 {
 	var sum float64
 	for _, d := range devices {
+		s := rd.shares[d.Name]
 		switch {
 		case d.Kind == drivers.Battery:
-		case d.Kind == drivers.Charger && rd.shares[d.Name].used &&
-			(d.Commanded == nil || rd.in.Now.Sub(d.ChangedAt) < followsWithin):
-			sum += rd.shares[d.Name].giveW
+		case d.Kind == drivers.Charger && s.used && d.Commanded == nil:
+		case d.Kind == drivers.Charger && s.used && rd.in.Now.Sub(d.ChangedAt) < followsWithin:
+			sum += math.Max(d.GivenW().Or(0), s.giveW*followed(rd.in.Now.Sub(d.ChangedAt)))
 		default:
 			sum += d.GivenW().Or(0)
 		}

@@ -100,5 +100,20 @@ func (rd *round) releaseCharger(d *Device, s *share, fraction float64) {
 		return
 	}
 	s.amps = math.Min(math.Max(low, math.Floor(aim)), math.Max(low+releaseStepA, d.MinA))
-	s.amps = math.Min(s.amps, d.MaxA)
+	s.amps = math.Min(s.amps, rd.importAmps(d))
+}
+
+// importAmps is the limit that keeps the site below its service rating: what
+// the charger draws is ours while we hold its limit, the rest is not.
+func (rd *round) importAmps(d *Device) float64 {
+	pt := rd.in.Site.Point
+	if rd.in.Site.MaxImportW <= 0 || pt == nil || !pt.LoadW.OK || !d.PowerW.OK {
+		return d.MaxA
+	}
+	room := rd.in.Site.MaxImportW - (pt.LoadW.V - d.PowerW.V)
+	amps := math.Floor(room / wattsPerAmp(d))
+	if amps < d.MinA {
+		return 0
+	}
+	return math.Min(amps, d.MaxA)
 }

@@ -79,6 +79,7 @@ func TestInvalidIsShownAndDoesNotStopOthers(t *testing.T) {
 	}
 }
 
+// C31 of domain.md 1.3.1; the jump itself is package clock's matter.
 func TestNothingStartsWhileTheClockIsDoubtedAndRunningOnesGoOn(t *testing.T) {
 	in := home(t0.Add(time.Minute), slot())
 	in.ClockTrusted = false

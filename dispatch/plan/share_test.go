@@ -16,14 +16,19 @@ func TestChargerGivesFirstAndTheBatteryFills(t *testing.T) {
 	if got := deviceOf(t, d, "wallbox"); got.Command.CurrentA != 6 || got.Reason != MinCurrent {
 		t.Errorf("wallbox: got %+v, want 6 A, min-current: a battery fills the gap", got)
 	}
-	// A vehicle that was told just now is believed to follow.
-	if got := deviceOf(t, d, "battery").Command.PowerW; math.Abs(got-1700) > 60 {
-		t.Errorf("battery: got %v W, want 4000 less the 2300 W that the vehicle will give", got)
+	// The battery covers the seconds until the vehicle is expected to follow,
+	// and all of it when the vehicle does not.
+	for since, want := range map[time.Duration]float64{
+		0: 4000, 14 * time.Second: 4000 - 2300*followed(14*time.Second), 20 * time.Second: 4000} {
+		in.device("wallbox").ChangedAt = in.Now.Add(-since)
+		in.device("battery").Commanded = nil
+		if got := deviceOf(t, settle(in), "battery").Command.PowerW; math.Abs(got-want) > 60 {
+			t.Errorf("battery %v after the vehicle was told: got %v W, want %v", since, got, want)
+		}
 	}
-	// One that still draws all of it after 15 s is not.
-	in.device("wallbox").ChangedAt = in.Now.Add(-20 * time.Second)
-	if got := deviceOf(t, settle(in), "battery").Command.PowerW; math.Abs(got-4000) > 60 {
-		t.Errorf("battery: got %v W while the vehicle does not follow, want all 4000", got)
+	in.device("wallbox").PowerW = drivers.Some(1380)
+	if got := deviceOf(t, settle(in), "battery").Command.PowerW; math.Abs(got-1700) > 60 {
+		t.Errorf("battery: got %v W, want 4000 less the 2300 W that the vehicle gives", got)
 	}
 }
 
@@ -66,6 +71,24 @@ func TestChargerLimitDwells(t *testing.T) {
 	d.ChangedAt = in.Now.Add(-30 * time.Second)
 	if got := deviceOf(t, Round(in), "wallbox").Command.CurrentA; got != 11 {
 		t.Errorf("30 s after a change: got %v A, want 11", got)
+	}
+}
+
+func TestReleasedChargerKeepsTheServiceRating(t *testing.T) {
+	in := home(t0.Add(time.Hour+119*time.Second), slot())
+	in.Meters[0].Devices = nil
+	in.add(wallbox(1380))
+	in.Events[in.Slots[0].EventID] = Event{Running: true, LastTargetW: 4000}
+	d := in.device("wallbox")
+	d.Commanded, d.ChangedAt = &drivers.Command{CurrentA: 6}, in.Now.Add(-time.Minute)
+	// 6000 W of which the vehicle draws 1380: 3 kW are left for it below 7620.
+	in.Site.MaxImportW = 7620
+	if got := deviceOf(t, Round(in), "wallbox").Command.CurrentA; got != 10 {
+		t.Errorf("got %v A, want a step of 4 A from 6", got)
+	}
+	in.Site.MaxImportW = 6600 // 1980 W
+	if got := deviceOf(t, Round(in), "wallbox").Command.CurrentA; got != 8 {
+		t.Errorf("got %v A, want what the service rating leaves", got)
 	}
 }
 

@@ -37,10 +37,10 @@ type Options struct {
 const (
 	// lead is from the award to the start of the timeslot: a few seconds for
 	// the next poll, and enough to see the devices being prepared.
-	lead = 12 * time.Second
+	lead = 18 * time.Second
 	// tail is from the end of the timeslot to the report: the release.
 	tail     = 6 * time.Second
-	startUp  = 6 * time.Second // everything up to the award, generously
+	startUp  = 4 * time.Second // everything up to the award, generously
 	shortest = 30 * time.Second
 	// withinTarget is how near the mean must come to the nomination.
 	withinTarget = 0.03

@@ -134,7 +134,7 @@ class Battery:
         move = (self.pipe.popleft() - self.power_w) * (1 - math.exp(-elapsed_s / LAG_S))
         limit = RAMP_W_PER_S * elapsed_s
         self.power_w += max(-limit, min(limit, move))
-        if abs(self.power_w) < 0.5:
+        if abs(self.power_w) < 5:
             self.power_w = 0.0
         self.discharged_ws += self.power_w * elapsed_s
         self.soc -= self.power_w * elapsed_s / 36 / CAPACITY_WH
@@ -250,7 +250,7 @@ async def physics(battery, meter):
         phase = s16(net_w / 3)
         meter.put(203, {18: s16(net_w), 19: [phase] * 3, 46: u32(1000 + imported_ws / 3600)})
         print(json.dumps({
-            "t": time.time(), "battery_w": battery.power_w, "net_w": net_w, "load_w": load_w,
+            "t": time.time(), "battery_w": battery.power_w, "asked_w": battery.asked_w(), "net_w": net_w, "load_w": load_w,
             "load_ws": uncontrolled_ws, "net_ws": net_ws, "commanded": battery.commanded(),
             "timer_s": battery.timers, "lapses": battery.lapses, "writes": battery.map.writes,
         }), flush=True)
