@@ -17,73 +17,62 @@ const leapSilent = 10 * time.Minute
 // alarms lists what a person should know now. It is computed anew each round.
 func (g *Gateway) alarms(in plan.Input, st status.Status) []status.Alarm {
 	var out []status.Alarm
-	add := func(level, code, format string, args ...any) {
-		out = append(out, status.Alarm{Code: code, Level: level, Text: fmt.Sprintf(format, args...)})
+	began := map[string]time.Time{}
+	add := func(level, code, about, format string, args ...any) {
+		// Its text may change while it lasts; what it is about does not.
+		key := code + " " + about
+		since, ok := g.alarmSince[key]
+		if !ok {
+			since = in.Now
+		}
+		began[key] = since
+		out = append(out, status.Alarm{Code: code, Level: level, Text: fmt.Sprintf(format, args...), Since: since})
 	}
 	if st.Stopped {
-		add(status.Warning, "owner-stop", "Stopped by the owner; every device is neutral until resume.")
+		add(status.Warning, "owner-stop", "", "Stopped by the owner; every device is neutral until resume.")
 	}
 	if !in.ClockTrusted {
-		add(status.Error, "clock-untrusted", "The time of day is not believed (%s): no timeslot starts.", st.Clock.Reason)
+		add(status.Error, "clock-untrusted", "", "The time of day is not believed (%s): no timeslot starts.", st.Clock.Reason)
 	}
 	g.leapAlarms(in.Now, add)
 	if !st.Store.OK {
-		add(status.Error, "store", "%s", st.Store.Note)
+		add(status.Error, "store", "", "%s", st.Store.Note)
 	} else if st.Store.Note != "" {
-		add(status.Warning, "store", "%s", st.Store.Note)
+		add(status.Warning, "store", "", "%s", st.Store.Note)
 	}
 	if pt := in.Site.Point; pt != nil && !pt.Fresh && pt.Age < 24*time.Hour {
-		add(status.Error, "meter-stale", "The site's meter %s has been silent for %s.", pt.Name, pt.Age.Round(time.Second))
+		add(status.Error, "meter-stale", pt.Name, "The site's meter %s has been silent for %s.", pt.Name, pt.Age.Round(time.Second))
 	}
 	for i, u := range g.units {
 		s := u.port.Snapshot()
 		switch {
 		case s.Tried && !s.Online:
-			add(status.Error, "device-offline", "%s does not answer: %s", u.cfg.Name, s.LastError)
+			add(status.Error, "device-offline", u.cfg.Name, "%s does not answer: %s", u.cfg.Name, s.LastError)
 		case s.LastError != "":
-			add(status.Warning, "device-error", "%s: %s", u.cfg.Name, s.LastError)
+			add(status.Warning, "device-error", u.cfg.Name, "%s: %s", u.cfg.Name, s.LastError)
 		case in.Devices[i].Unresponsive:
-			add(status.Error, "no-response", "%s does not follow its command.", u.cfg.Name)
+			add(status.Error, "no-response", u.cfg.Name, "%s does not follow its command.", u.cfg.Name)
 		}
 		if s.Online && !s.Description.Fallback && u.cfg.Kind != drivers.Meter && u.cfg.AllowNoFallback {
-			add(status.Warning, "no-fallback", "%s has no timer of its own: if this gateway dies it keeps its last command until the service releases it.", u.cfg.Name)
+			add(status.Warning, "no-fallback", u.cfg.Name, "%s has no timer of its own: if this gateway dies it keeps its last command until the service releases it.", u.cfg.Name)
 		}
 	}
 	for _, w := range g.cfg.Warnings {
-		add(status.Warning, "config", "%s", w)
+		add(status.Warning, "config", w, "%s", w)
 	}
-	return g.since(out, in.Now)
+	g.alarmSince = began
+	return out
 }
 
-func (g *Gateway) leapAlarms(now time.Time, add func(level, code, format string, args ...any)) {
+func (g *Gateway) leapAlarms(now time.Time, add func(level, code, about, format string, args ...any)) {
 	p := g.leap.Load()
 	if p == nil {
 		return
 	}
 	switch {
 	case p.LastError != "" && p.Class == leap.Config:
-		add(status.Error, "leap-refuses", "Leap's API refuses this gateway: %s", p.LastError)
+		add(status.Error, "leap-refuses", "", "Leap's API refuses this gateway: %s", p.LastError)
 	case p.LastError != "" && (p.LastOK.IsZero() || now.Sub(p.LastOK) > leapSilent):
-		add(status.Warning, "leap-silent", "Leap's API can not be reached: %s. Stored timeslots are carried out.", p.LastError)
+		add(status.Warning, "leap-silent", "", "Leap's API can not be reached: %s. Stored timeslots are carried out.", p.LastError)
 	}
-}
-
-// since keeps for each alarm when it began. Only the control goroutine calls
-// it.
-func (g *Gateway) since(alarms []status.Alarm, now time.Time) []status.Alarm {
-	began := make(map[string]time.Time, len(alarms))
-	for i := range alarms {
-		a := &alarms[i]
-		key := a.Code + a.Text
-		if a.Code == "meter-stale" {
-			key = a.Code // its text counts seconds
-		}
-		t, ok := g.alarmSince[key]
-		if !ok {
-			t = now
-		}
-		began[key], a.Since = t, t
-	}
-	g.alarmSince = began
-	return alarms
 }
