@@ -163,7 +163,15 @@ func TestSecondsOfTheLastQuarter(t *testing.T) {
 	if len(rows) != 900+60 || rows[0].MeanW != 900 || rows[len(rows)-1].MeanW != 1799 || rows[len(rows)-2].Channel != "a" {
 		t.Errorf("%d rows, first %+v, last %+v", len(rows), rows[0], rows[len(rows)-1])
 	}
-	for _, step := range []time.Duration{0, 2 * time.Second, 90 * time.Second, -time.Minute} {
+	// Steps of seconds are sums of the same seconds.
+	fives := query(t, l, noon, noon.Add(time.Hour), 5*time.Second)
+	if len(fives) != 180+12 || fives[0].MeanW != 902 || fives[0].MinW != 900 || fives[0].MaxW != 904 || !near(fives[0].Wh, 4510.0/3600) || fives[0].Quality != Measured {
+		t.Errorf("5 s: %d rows, first %+v", len(fives), fives[0])
+	}
+	if half := query(t, l, noon, noon.Add(time.Hour), 90*time.Second); len(half) != 10+1 || !near(half[0].MeanW, 944.5) {
+		t.Errorf("90 s: %d rows, first %+v", len(half), half[0])
+	}
+	for _, step := range []time.Duration{0, 1500 * time.Millisecond, -time.Minute} {
 		if err := l.Query(noon, noon.Add(time.Hour), step, func(Row) error { return nil }); err == nil {
 			t.Errorf("step %v accepted", step)
 		}

@@ -20,20 +20,20 @@ type Row struct {
 }
 
 // Query calls emit for each row of what began in [from, to), by time, then
-// channel. A step
-// of 1 s is answered from the last 15 minutes in memory; else it is a whole
-// number of minutes, and rows begin at multiples of it in UTC. Minutes in
-// which the gateway did not run have no row. Memory stays bounded whatever the
-// range; an error of emit ends it and is returned.
+// channel. Rows begin at multiples of the step in UTC. A step of whole minutes
+// reaches back as far as the store; any other number of whole seconds is
+// answered from the last 15 minutes in memory. Where the gateway did not run
+// there is no row. Memory stays bounded whatever the range; an error of emit
+// ends it and is returned.
 func (l *Log) Query(from, to time.Time, step time.Duration, emit func(Row) error) error {
-	if step == time.Second {
-		return l.querySeconds(from, to, emit)
-	}
-	if step < time.Minute || step%time.Minute != 0 {
-		return fmt.Errorf("query load: step %v is neither 1s nor a whole number of minutes", step)
+	if step < time.Second || step%time.Second != 0 {
+		return fmt.Errorf("query load: step %v is not a whole number of seconds", step)
 	}
 	if !from.Before(to) {
 		return nil
+	}
+	if step%time.Minute != 0 {
+		return l.querySeconds(from, to, step, emit)
 	}
 	w := window{step: int64(step / time.Second), emit: emit, sums: map[string]*minute{}}
 	err := l.eachHour(from.Unix(), to.Unix()+1, func(h int64, names []string, hours map[string]*hour) error {
@@ -215,7 +215,8 @@ func (l *Log) overlay(h int64, group map[string]*hour) {
 	}
 }
 
-func (l *Log) querySeconds(from, to time.Time, emit func(Row) error) error {
+// querySeconds answers from the seconds in memory.
+func (l *Log) querySeconds(from, to time.Time, step time.Duration, emit func(Row) error) error {
 	l.mu.Lock()
 	names := slices.Sorted(maps.Keys(l.channels))
 	newest := int64(0)
@@ -223,6 +224,7 @@ func (l *Log) querySeconds(from, to time.Time, emit func(Row) error) error {
 		newest = max(newest, c.ring.newest)
 	}
 	l.mu.Unlock()
+	w := window{step: int64(step / time.Second), emit: emit, sums: map[string]*minute{}}
 	start, end := max(from.Unix(), newest-ringSeconds+1), min(to.Unix(), newest+1)
 	for s := start; s < end; s++ {
 		for _, name := range names {
@@ -232,17 +234,14 @@ func (l *Log) querySeconds(from, to time.Time, emit func(Row) error) error {
 			if !ok {
 				continue
 			}
-			w := float64(watts)
-			r := Row{T: time.Unix(s, 0).UTC(), Channel: name, MeanW: w, MinW: w, MaxW: w, Wh: w / 3600, Coverage: 1}
-			if doubtful {
-				r.Quality = ClockDoubtful
-			}
-			if err := emit(r); err != nil {
+			var m minute
+			m.book(watts, time.Second, doubtful)
+			if err := w.add(s, name, m); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	return w.flush()
 }
 
 // Mean is the mean power of a channel in [from, to), over what was measured of
