@@ -18,6 +18,7 @@ import (
 
 	"nominald/gateway/config"
 	"nominald/gateway/sim"
+	"nominald/gateway/status"
 )
 
 // The site here is not ours: testdata/pymodbus_site.py runs on the Modbus
@@ -44,7 +45,6 @@ store: {dir: %s/store}
 type siteTruth struct {
 	T         float64 // Unix time, s
 	BatteryW  float64 `json:"battery_w"`
-	AskedW    float64 `json:"asked_w"`
 	LoadWs    float64 `json:"load_ws"`
 	NetWs     float64 `json:"net_ws"`
 	Commanded bool
@@ -191,22 +191,29 @@ func newIndependentWorld(t *testing.T, model string) (*world, *pymodbusSite) {
 // TestDeliversThroughIndependentParts: the site delivers what was awarded, and
 // ends neutral because the gateway said so, not because a timer ran out.
 func TestDeliversThroughIndependentParts(t *testing.T) {
+	t.Parallel()
 	for model, mode := range controlModes() {
 		t.Run("model "+model, func(t *testing.T) {
 			t.Parallel()
 			w, site := newIndependentWorld(t, model)
-			s := w.award(time.Now().UTC().Truncate(time.Second).Add(8*time.Second), 40*time.Second)
+			s := w.award(time.Now().UTC().Truncate(time.Second).Add(18*time.Second), 40*time.Second)
 			stop := w.run()
-			time.Sleep(time.Until(s.Start.Add(-time.Second)))
-			if l := site.now(t); l.Commanded || len(l.Writes) != 0 {
-				t.Errorf("before the timeslot: %+v, want nothing written", l)
+			// The ramp begins before the timeslot: 10 s for all of the battery's
+			// power, and its dead time.
+			time.Sleep(time.Until(s.Start.Add(-13 * time.Second)))
+			if l := site.now(t); l.Commanded || !maps.Equal(l.Writes, map[string]int{mode: 1}) {
+				t.Errorf("before the timeslot: %+v, want nothing written but the reset of %s at the start", l, mode)
 			}
-			time.Sleep(time.Until(s.End.Add(500 * time.Millisecond)))
+			time.Sleep(time.Until(s.End.Add(2 * time.Second)))
 			meanW := site.meanReductionW(t, s.Start, s.End)
-			for i, l := range site.lines { if i%10 == 0 { t.Logf("DBG %.1f asked %.0f battery %.0f", l.T-float64(s.Start.Unix()), l.AskedW, l.BatteryW) } }
 			t.Logf("mean reduction %.0f W, writes %v", meanW, site.now(t).Writes)
 			if math.Abs(meanW-4000) > 0.03*4000 {
 				t.Errorf("the site drew %.0f W less than its load, want 4000 within 3 %%", meanW)
+			}
+			var rep status.Report
+			w.get("/api/v1/timeslots/"+s.EventID+"/report", &rep)
+			if rep.DeliveredKW == nil || math.Abs(1000**rep.DeliveredKW-meanW) > 0.03*4000 {
+				t.Errorf("report: %+v, want the %.0f W that the site accounts for within 3 %%", rep, meanW)
 			}
 			stop()
 			w.await("the battery is neutral", 10*time.Second, func() bool {
@@ -233,6 +240,7 @@ func controlModes() map[string]string {
 // TestIndependentBatteryOutlivesAKilledGateway: nothing of ours is left to end
 // the command, so the device's own timer must have been set to do it.
 func TestIndependentBatteryOutlivesAKilledGateway(t *testing.T) {
+	t.Parallel()
 	for model := range controlModes() {
 		t.Run("model "+model, func(t *testing.T) {
 			t.Parallel()
@@ -257,9 +265,8 @@ func TestIndependentBatteryOutlivesAKilledGateway(t *testing.T) {
 			if killed.TimerS <= 0 || killed.TimerS > 60 {
 				t.Fatalf("the reversion timer is %g s, want one of at most a minute", killed.TimerS)
 			}
-			// Dead time and ramp of the battery come after the timer.
-			limit := time.Duration(killed.TimerS+5) * time.Second
-			w.await("the battery fell back by itself", limit, func() bool { return site.now(t).BatteryW == 0 })
+			w.await("the timer ended the command", time.Duration(killed.TimerS+1)*time.Second, func() bool { return !site.now(t).Commanded })
+			w.await("the battery is at rest", 10*time.Second, func() bool { return site.now(t).BatteryW == 0 })
 			l := site.now(t)
 			if l.Commanded || l.Lapses != 1 || !maps.Equal(l.Writes, killed.Writes) {
 				t.Errorf("got %+v, want one timer run out and no write after %v", l, killed.Writes)

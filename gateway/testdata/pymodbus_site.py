@@ -4,8 +4,7 @@ Unit 200 is a SunSpec meter (models 1, 203 at 40000), unit 1 a SunSpec battery,
 commanded through model 124 (models 1, 120, 802, 124 at 50000) or through model
 704 (models 1, 701, 702, 713, 704 at 0). Written from the SunSpec Alliance's
 model files alone. The house draws about 6 kW; the battery answers late, ramps,
-falls 3 % short of what it is told, and ends a command by itself when its
-reversion timer runs out.
+and ends a command by itself when its reversion timer runs out.
 
 Prints "ready PORT", then what is really going on as a line of JSON each 100 ms.
 Ends when its standard input does.
@@ -27,7 +26,6 @@ LOAD_W = 6000
 POWER_W = 5000  # of the battery, both directions
 CAPACITY_WH = 13500
 DEAD_S, LAG_S, RAMP_W_PER_S = 0.8, 0.7, 1500
-SHORT = 0.97  # of what it is told
 
 
 def u32(value):
@@ -130,7 +128,7 @@ class Battery:
             self.ends_at = None
             self.lapses += 1
             self.lapse()
-        self.pipe.append(max(-POWER_W, min(POWER_W, SHORT * self.asked_w())))
+        self.pipe.append(max(-POWER_W, min(POWER_W, self.asked_w())))
         move = (self.pipe.popleft() - self.power_w) * (1 - math.exp(-elapsed_s / LAG_S))
         limit = RAMP_W_PER_S * elapsed_s
         self.power_w += max(-limit, min(limit, move))
@@ -250,7 +248,7 @@ async def physics(battery, meter):
         phase = s16(net_w / 3)
         meter.put(203, {18: s16(net_w), 19: [phase] * 3, 46: u32(1000 + imported_ws / 3600)})
         print(json.dumps({
-            "t": time.time(), "battery_w": battery.power_w, "asked_w": battery.asked_w(), "net_w": net_w, "load_w": load_w,
+            "t": time.time(), "battery_w": battery.power_w, "net_w": net_w, "load_w": load_w,
             "load_ws": uncontrolled_ws, "net_ws": net_ws, "commanded": battery.commanded(),
             "timer_s": battery.timers, "lapses": battery.lapses, "writes": battery.map.writes,
         }), flush=True)
