@@ -17,6 +17,8 @@ type unit struct {
 	port  *bus.Port
 	every time.Duration
 	watch watch
+	// dry is what the last round would have commanded in a dry run.
+	dry *drivers.Command
 }
 
 // staleAfter is how old a reading may be before a device counts as silent:
@@ -33,6 +35,9 @@ type watch struct {
 	changedAt time.Time
 	freeSince time.Time
 	gain      drivers.Opt
+	anchor    float64   // W, the command about which the last ones moved little
+	anchored  time.Time // since when
+	told      []float64 // W, the commands of the last rounds
 }
 
 const (
@@ -40,6 +45,9 @@ const (
 	// settleAfter is how long a command must stand before its effect is judged
 	// (domain.md 4.6: dead time, lag and ramp of a slow battery).
 	settleAfter = 12 * time.Second
+	// toldWindow is how many rounds of commands are averaged: what is measured
+	// follows the command of some seconds ago.
+	toldWindow = 5
 	// noResponseAfter is when a settled command without effect is a fault.
 	noResponseAfter = 30 * time.Second
 	// judgedFromW is the smallest command whose effect can be told from noise.
@@ -49,11 +57,14 @@ const (
 )
 
 // note takes one round: what was commanded (nil for nothing) and what was
-// measured.
-func (w *watch) note(now time.Time, command *drivers.Command, power drivers.Opt) {
+// measured. real is false in a dry run, whose commands nobody follows.
+func (w *watch) note(now time.Time, command *drivers.Command, power drivers.Opt, real bool) {
+	// After a step back of the clock nothing lies in the future.
+	w.heldSince, w.changedAt = earlier(w.heldSince, now), earlier(w.changedAt, now)
+	w.freeSince, w.anchored = earlier(w.freeSince, now), earlier(w.anchored, now)
 	switch {
 	case command == nil && w.command != nil:
-		w.freeSince, w.free, w.gain, w.restored = now, nil, drivers.Opt{}, drivers.Opt{}
+		w.freeSince, w.free, w.gain, w.restored, w.told = now, nil, drivers.Opt{}, drivers.Opt{}, nil
 	case command != nil && w.command == nil:
 		w.heldSince, w.changedAt = now, now
 		w.freeze()
@@ -67,7 +78,9 @@ func (w *watch) note(now time.Time, command *drivers.Command, power drivers.Opt)
 			w.free = w.free[len(w.free)-normalWindow:]
 		}
 	}
-	w.judge(now, power)
+	if real {
+		w.judge(now, power)
+	}
 }
 
 // freeze keeps what the device drew before it was commanded. After a restart
@@ -103,12 +116,23 @@ func (w *watch) normalW() drivers.Opt {
 	return w.mean()
 }
 
-// judge measures how much of a settled command arrives.
+// judge measures how much of a settled command arrives. Small moves, as the
+// trim makes them all the time, leave a command settled.
 func (w *watch) judge(now time.Time, power drivers.Opt) {
-	if w.command == nil || !power.OK || math.Abs(w.command.PowerW) < judgedFromW || now.Sub(w.changedAt) < settleAfter {
+	if w.command == nil {
 		return
 	}
-	seen := power.V / w.command.PowerW
+	asked := w.command.PowerW
+	if w.told = append(w.told, asked); len(w.told) > toldWindow {
+		w.told = w.told[1:]
+	}
+	if math.Abs(asked-w.anchor) > math.Max(100, 0.05*math.Abs(w.anchor)) || len(w.told) == 1 {
+		w.anchor, w.anchored = asked, now
+	}
+	if !power.OK || math.Abs(asked) < judgedFromW || now.Sub(w.anchored) < settleAfter {
+		return
+	}
+	seen := power.V / mean(w.told)
 	if !w.gain.OK {
 		w.gain = drivers.Some(seen)
 		return
@@ -119,7 +143,7 @@ func (w *watch) judge(now time.Time, power drivers.Opt) {
 
 // unresponsive tells whether a battery's settled command shows no effect.
 func (w *watch) unresponsive(now time.Time) bool {
-	return w.command != nil && w.gain.OK && w.gain.V < respondsFrom && now.Sub(w.changedAt) >= noResponseAfter
+	return w.command != nil && w.gain.OK && w.gain.V < respondsFrom && now.Sub(w.anchored) >= noResponseAfter
 }
 
 // view is the device as the planner sees it. The age of the reading is taken

@@ -12,19 +12,20 @@ import (
 // can wait, the battery inside its energy plan, then thermostats and relays
 // for what is still missing; the battery takes what the coarse ones leave
 // (domain.md 4.3). It returns what the devices are expected to give together
-// and, where that is less than aimW, why.
+// and, where that is less than aimW, why. Where aimW is bounded by a cap or the
+// export limit, nothing coarse may carry the site beyond it.
 func (rd *round) allocate(d demand, aimW float64, bounded bool) (float64, Reason) {
 	devices := rd.devicesOf(d.meter)
-	batteryW, why := rd.batteryPower(devices, d)
+	batteryW, why := rd.batteryPower(devices, d.rec, d.rec.End)
 
-	cutW := rd.chargers(devices, aimW, batteryW, !d.rec.Voluntary)
+	cutW := rd.chargers(devices, aimW, batteryW, !d.rec.Voluntary, bounded)
 	missing := aimW - cutW - batteryW
 	if !d.rec.Voluntary || batteryW == 0 {
 		// For voluntary timeslots comfort is not spent where a battery serves
 		// (domain.md 4.3: "stop after (b)").
-		cutW += rd.comfort(devices, missing)
+		cutW += rd.comfort(devices, missing, bounded)
 	}
-	givenW := cutW + rd.batteries(devices, d, math.Max(0, aimW-rd.cuts(devices)), bounded)
+	givenW := cutW + rd.batteries(devices, d.rec, d.rec.End, math.Max(0, aimW-rd.cuts(devices)), bounded)
 	if givenW == 0 && aimW > 0 {
 		why = NoCapacity
 	}
@@ -48,67 +49,78 @@ func (rd *round) devicesOf(m *Meter) []*Device {
 	return ds
 }
 
-// batteryPower is what the batteries can hold until the timeslot's end, and
-// the reason that limits the first of them.
-func (rd *round) batteryPower(devices []*Device, d demand) (float64, Reason) {
+// reachable is the power that a battery can be counted on for: what it can
+// afford, and no more than it gives where it does not follow its command.
+func (rd *round) reachable(d *Device, r *dispatch.Record, end time.Time) (float64, Reason) {
+	p, why := rd.affordable(d, r, end)
+	if d.Unresponsive {
+		return math.Min(p, math.Max(0, d.PowerW.Or(0))), NoResponse
+	}
+	return p, why
+}
+
+// batteryPower is what the batteries can hold until end, and what limits them.
+func (rd *round) batteryPower(devices []*Device, r *dispatch.Record, end time.Time) (float64, Reason) {
 	var sum float64
 	why := ShortOfPower
 	for _, dev := range devices {
 		if dev.Kind != drivers.Battery {
 			continue
 		}
-		p, reason := rd.affordable(dev, d.rec, d.rec.End)
-		if reason != PowerLimit {
+		p, reason := rd.reachable(dev, r, end)
+		if reason != PowerLimit && reason != NoResponse {
 			why = ShortOfEnergy
-		}
-		if dev.Unresponsive {
-			p = math.Min(p, math.Max(0, dev.PowerW.Or(0)))
 		}
 		sum += p
 	}
 	return sum, why
 }
 
-// batteries shares restW over the batteries in proportion to what each can
-// afford and returns what they give.
-func (rd *round) batteries(devices []*Device, d demand, restW float64, bounded bool) float64 {
-	var total float64
-	afford := map[string]float64{}
+// batteries shares restW over the batteries and returns what they give. What
+// an earlier demand asked of one counts for this one too; the others take the
+// rest in proportion to what each has left.
+func (rd *round) batteries(devices []*Device, r *dispatch.Record, end time.Time, restW float64, bounded bool) float64 {
+	var fixed, spare float64
 	for _, dev := range devices {
 		if dev.Kind == drivers.Battery {
-			p, _ := rd.affordable(dev, d.rec, d.rec.End)
-			afford[dev.Name] = p
-			total += p
+			p, _ := rd.reachable(dev, r, end)
+			fixed += rd.shares[dev.Name].giveW
+			spare += math.Max(0, p-rd.shares[dev.Name].giveW)
 		}
 	}
+	more := clamp(restW-fixed, 0, spare)
 	var given float64
 	for _, dev := range devices {
 		if dev.Kind != drivers.Battery {
 			continue
 		}
 		s := rd.shares[dev.Name]
-		p, why := rd.affordable(dev, d.rec, d.rec.End)
-		give := 0.0
-		if total > 0 {
-			give = math.Min(p, restW*afford[dev.Name]/total)
+		p, why := rd.reachable(dev, r, end)
+		if left := math.Max(0, p-s.giveW); left > 0 && spare > 0 {
+			s.giveW += more * left / spare
 		}
-		if give >= p && restW > give || p == 0 {
+		switch {
+		case dev.Unresponsive, p == 0, s.giveW >= p && restW-fixed > more:
 			s.reason = why
-		} else if give == 0 {
+		case s.giveW == 0:
 			s.reason = NotNeeded
-		} else {
+		default:
 			s.reason = Following
 		}
-		if dev.Unresponsive {
-			s.reason = NoResponse
+		s.used, s.bounded = true, s.bounded || bounded
+		afford, _ := rd.affordable(dev, r, end)
+		s.barred, s.probeW = s.giveW == 0 && afford == 0, 0
+		if dev.Unresponsive && !s.barred {
+			s.probeW = math.Min(math.Min(afford, restW), probeW)
 		}
-		// Two meters may want the same battery: what it gives counts for both.
-		s.giveW, s.used, s.bounded = math.Max(s.giveW, give), true, s.bounded || bounded
-		s.barred = s.giveW == 0 && p == 0
 		given += s.giveW
 	}
 	return given
 }
+
+// probeW is what a battery that does not follow is still told to give: enough
+// to see that it follows again, little enough to do no harm when it does.
+const probeW = 500
 
 // A vehicle follows a new limit after some seconds (domain.md 4.6: 5 s of delay
 // and 4 s of lag). The battery, which itself takes deadTime to move, makes
@@ -150,7 +162,9 @@ func (rd *round) cuts(devices []*Device) float64 {
 
 // comfort engages thermostats and relays, in the order of the config, until
 // what is missing is covered, and returns what they are expected to give.
-func (rd *round) comfort(devices []*Device, missingW float64) float64 {
+// Where the target is bounded, one that would give more than is missing stays
+// out: it would carry the site beyond the bound.
+func (rd *round) comfort(devices []*Device, missingW float64, bounded bool) float64 {
 	var given float64
 	for _, d := range devices {
 		if d.Kind != drivers.Thermostat && d.Kind != drivers.Relay {
@@ -162,7 +176,8 @@ func (rd *round) comfort(devices []*Device, missingW float64) float64 {
 			continue
 		}
 		expectW := d.NormalW.Or(d.RatedW)
-		if missingW-given <= 0 || expectW <= 0 {
+		missing := missingW - given
+		if missing <= 0 || expectW <= 0 || (bounded && expectW > missing) {
 			if !s.used {
 				s.reason = NotNeeded
 			}
@@ -236,13 +251,13 @@ func (rd *round) spareW(dev *Device, winner, lower *dispatch.Record, want float6
 	return clamp(left/lowerLeft, 0, math.Max(0, limit-want))
 }
 
-// serveRelease lets the devices go back to normal over the policy's time.
+// serveRelease lets the devices go back to normal over the policy's time. It
+// only ever goes down: nothing gives more after a timeslot than it gave in it.
 func (rd *round) serveRelease(d demand) {
-	targetW := d.wantW * d.fraction
 	bound, _ := rd.bound(d)
-	devices := rd.devicesOf(d.meter)
-	restW := math.Min(targetW, bound)
-	for _, dev := range devices {
+	restW := math.Min(d.wantW*d.fraction, bound)
+	var batteries []*Device
+	for _, dev := range rd.devicesOf(d.meter) {
 		s := rd.shares[dev.Name]
 		if s.used || dev.Commanded == nil {
 			continue // another timeslot has it, or it is free already
@@ -251,14 +266,19 @@ func (rd *round) serveRelease(d demand) {
 		case drivers.Charger:
 			rd.releaseCharger(dev, s, d.fraction)
 		case drivers.Battery:
-			p, _ := rd.affordable(dev, d.rec, rd.in.Now.Add(rd.in.Policy.Release))
-			s.giveW = math.Min(p, math.Max(0, restW-rd.cuts(devices)))
-			s.used, s.reason, s.barred = true, Releasing, p == 0
+			batteries = append(batteries, dev)
 		default:
 			if d.fraction > 0.5 && rd.comfortRefusal(dev) == "" {
 				s.used, s.inhibit, s.offsetK, s.reason = true, true, dev.MaxOffsetK*d.fraction, Releasing
 			}
 		}
+	}
+	rest := math.Max(0, restW-rd.cuts(rd.devicesOf(d.meter)))
+	rd.batteries(batteries, d.rec, rd.in.Now.Add(rd.in.Policy.Release), rest, true)
+	for _, dev := range batteries {
+		s := rd.shares[dev.Name]
+		s.reason = Releasing
+		s.giveW = math.Min(s.giveW, math.Max(0, dev.Commanded.PowerW))
 	}
 	rd.out.Meters = append(rd.out.Meters, MeterDecision{ID: d.meter.ID, EventID: d.rec.EventID,
 		Reference: ByDevice, DeliveredW: rd.deliveredW(d.meter, 0, d.ev), Reason: Releasing})

@@ -22,7 +22,7 @@ func wattsPerAmp(d *Device) float64 {
 // chargers lowers charging to cover aimW. The pilot signal knows 0 or 6 A and
 // more (IEC 61851-1): with a battery that fills the gap a charger stays at its
 // smallest current, without one it pauses for a committed timeslot.
-func (rd *round) chargers(devices []*Device, aimW, batteryW float64, committed bool) float64 {
+func (rd *round) chargers(devices []*Device, aimW, batteryW float64, committed, bounded bool) float64 {
 	var cut float64
 	for _, d := range devices {
 		if d.Kind != drivers.Charger {
@@ -43,11 +43,12 @@ func (rd *round) chargers(devices []*Device, aimW, batteryW float64, committed b
 			}
 			continue
 		}
-		amps := rd.chargerAmps(d, normal, share, batteryW > 0)
+		amps := rd.chargerAmps(d, normal, share, batteryW > 0 || bounded)
 		if amps < d.MinA {
 			amps = d.MinA
 			short := share - (normal - d.MinA*wattsPerAmp(d))
-			if committed && short > batteryW-(aimW-cut-share) {
+			beyond := bounded && normal > share // a pause would carry the site beyond its bound
+			if committed && !beyond && short > batteryW-(aimW-cut-share) {
 				amps = 0
 			}
 		}
@@ -60,11 +61,11 @@ func (rd *round) chargers(devices []*Device, aimW, batteryW float64, committed b
 }
 
 // chargerAmps is the limit that leaves a vehicle with normal-share. A battery
-// fills what rounding to whole amperes leaves; without one the rounding goes
-// down so that the share is given in full.
-func (rd *round) chargerAmps(d *Device, normal, share float64, battery bool) float64 {
+// fills what rounding up to whole amperes leaves; without one the rounding goes
+// down so that the share is given in full, unless more must not be given.
+func (rd *round) chargerAmps(d *Device, normal, share float64, up bool) float64 {
 	amps := (normal - share) / wattsPerAmp(d)
-	if battery {
+	if up {
 		return math.Min(math.Ceil(amps), d.MaxA)
 	}
 	return math.Min(math.Floor(amps), d.MaxA)
@@ -100,17 +101,22 @@ func (rd *round) releaseCharger(d *Device, s *share, fraction float64) {
 		return
 	}
 	s.amps = math.Min(math.Max(low, math.Floor(aim)), math.Max(low+releaseStepA, d.MinA))
-	s.amps = math.Min(s.amps, rd.importAmps(d))
+	s.amps = math.Max(low, math.Min(s.amps, rd.importAmps(d)))
+	rd.granted += math.Max(0, s.amps-low) * wattsPerAmp(d)
 }
 
 // importAmps is the limit that keeps the site below its service rating: what
-// the charger draws is ours while we hold its limit, the rest is not.
+// the charger draws is ours while we hold its limit, the rest is not. Where
+// the site's load is not known, nothing is raised.
 func (rd *round) importAmps(d *Device) float64 {
 	pt := rd.in.Site.Point
-	if rd.in.Site.MaxImportW <= 0 || pt == nil || !pt.LoadW.OK || !d.PowerW.OK {
+	if rd.in.Site.MaxImportW <= 0 || pt == nil {
 		return d.MaxA
 	}
-	room := rd.in.Site.MaxImportW - (pt.LoadW.V - d.PowerW.V)
+	if !pt.Fresh || !pt.LoadW.OK || !d.PowerW.OK {
+		return 0
+	}
+	room := rd.in.Site.MaxImportW - (pt.LoadW.V - d.PowerW.V) - rd.granted
 	amps := math.Floor(room / wattsPerAmp(d))
 	if amps < d.MinA {
 		return 0

@@ -80,7 +80,9 @@ func (rd *round) busy(d *Device) bool {
 func (rd *round) batteryCommand(d *Device, s *share) float64 {
 	limit := d.MaxDischargeW.Or(0)
 	target := s.giveW
-	if g := d.Gain; g.OK && !s.bounded {
+	if d.Unresponsive {
+		target = math.Max(target, s.probeW)
+	} else if g := d.Gain; g.OK && !s.bounded {
 		// The correction alone never reaches beyond the export limit.
 		room := math.Inf(1)
 		if rd.in.Site.Point != nil {
@@ -113,15 +115,21 @@ func (rd *round) batteryCommand(d *Device, s *share) float64 {
 	return math.Round(clamp(target, from-down, from+up))
 }
 
-// stands tells whether a set-point that has come to rest is near enough to
-// its target to be left as it is. One that is still moving is not: it goes all
-// the way.
+// smallestStepW is not worth a write even while a set-point moves: the trim of
+// the settlement interval creeps by such steps.
+const smallestStepW = 10
+
+// stands tells whether a set-point is near enough to its target to be left as
+// it is. One that is still ramping is not: it goes all the way.
 func (rd *round) stands(d *Device, s *share, target, from float64) bool {
-	if target == 0 || d.Commanded == nil || math.Abs(target-from) >= deadbandW(target) {
+	off := math.Abs(target - from)
+	switch {
+	case target == 0 || d.Commanded == nil || off >= deadbandW(target):
 		return false
-	}
-	if s.bounded && target < from {
+	case s.bounded && target < from:
 		return false // an export limit knows no deadband
+	case off < smallestStepW:
+		return true
 	}
 	return rd.in.Now.Sub(d.ChangedAt) > 2*rd.in.Period
 }

@@ -48,6 +48,8 @@ type MeterDecision struct {
 	AskedW drivers.Opt `json:"asked_w"`
 	// TargetW is what this round aims for after the caps and limits.
 	TargetW float64 `json:"target_w"`
+	// PlannedW is what the devices are expected to give together.
+	PlannedW float64 `json:"planned_w"`
 	// DeliveredW is what is measured against the reference.
 	DeliveredW drivers.Opt `json:"delivered_w"`
 	ShortW     float64     `json:"short_w"` // asked and not planned for

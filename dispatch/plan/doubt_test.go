@@ -112,6 +112,7 @@ func TestOwnerStopIsNeutralAtOnce(t *testing.T) {
 func TestStaleDeviceGetsNoCommandAndOthersTakeItsShare(t *testing.T) {
 	in := home(t0.Add(time.Minute), slot())
 	in.add(hvac())
+	in.device("hvac").RatedW = 1500
 	in.held(4000)
 	in.device("battery").Fresh = false
 	d := Round(in)
@@ -120,6 +121,34 @@ func TestStaleDeviceGetsNoCommandAndOthersTakeItsShare(t *testing.T) {
 	}
 	if got := deviceOf(t, d, "hvac"); got.Action != Follow || !got.Command.Inhibit {
 		t.Errorf("hvac: got %+v, want inhibited", got)
+	}
+}
+
+// The silent battery may still give what it was told: until its lease has run
+// out, others may only take what leaves the site without export.
+func TestStaleBatteryStillCountsForTheExportLimit(t *testing.T) {
+	in := home(t0.Add(time.Minute), slot())
+	in.add(hvac()) // 3500 W, and 6000 - 4000 are left
+	in.held(4000)
+	in.device("battery").Fresh = false
+	if got := deviceOf(t, Round(in), "hvac"); got.Action != Neutral {
+		t.Errorf("lease in force: got %+v, want neutral", got)
+	}
+	in.device("battery").Commanded = nil
+	if got := deviceOf(t, Round(in), "hvac"); got.Action != Follow {
+		t.Errorf("lease run out: got %+v, want it to take over", got)
+	}
+}
+
+func TestLongSilentSiteMeterLetsNothingRise(t *testing.T) {
+	in := home(t0.Add(10*time.Minute), slot())
+	in.Site.Point.Fresh, in.Site.Point.Age = false, time.Hour
+	if got := deviceOf(t, settle(in), "battery"); got.Command.PowerW != 0 {
+		t.Errorf("a new timeslot: got %+v, want no push", got)
+	}
+	in.held(3000)
+	if got := deviceOf(t, settle(in), "battery"); got.Command.PowerW != 3000 {
+		t.Errorf("one that runs: got %+v, want the 3000 W that it had", got)
 	}
 }
 

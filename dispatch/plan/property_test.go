@@ -25,6 +25,9 @@ func anySlot(t *rapid.T, i int) dispatch.Record {
 	r := slot(func(r *dispatch.Record) { r.EventID = fmt.Sprintf("event-%d", i) })
 	r.Start = t0.Add(time.Duration(rapid.IntRange(-180, 180).Draw(t, "start")) * time.Minute)
 	r.End = r.Start.Add(time.Duration(rapid.IntRange(1, 300).Draw(t, "minutes")) * time.Minute)
+	if rapid.Bool().Draw(t, "of the second meter") {
+		r.MeterID = secondMeter
+	}
 	r.Priority = rapid.IntRange(1, 10).Draw(t, "priority")
 	r.Voluntary = rapid.Bool().Draw(t, "voluntary")
 	r.Cancelled = rapid.IntRange(0, 4).Draw(t, "cancelled") == 0
@@ -78,6 +81,7 @@ func anyInput(t *rapid.T) Input {
 	}
 	in.add(w)
 	in.add(hvac())
+	in.addSecond(t)
 	for i := range rapid.IntRange(0, 6).Draw(t, "slots") {
 		r := anySlot(t, i)
 		in.Slots = append(in.Slots, r)
@@ -88,6 +92,61 @@ func anyInput(t *rapid.T) Input {
 		}
 	}
 	return in
+}
+
+const secondMeter = "dd21c76c-7126-4ef7-b0a6-f190fad300b2"
+
+// addSecond adds a second battery, that only the second meter has, or both.
+func (in *Input) addSecond(t *rapid.T) {
+	b := battery()
+	b.Name = "battery2"
+	b.PowerW = drivers.Some(rapid.Float64Range(0, 5000).Draw(t, "second power"))
+	b.Fresh = rapid.IntRange(0, 4).Draw(t, "second fresh") > 0
+	b.Unresponsive = rapid.IntRange(0, 4).Draw(t, "second unresponsive") == 0
+	if rapid.Bool().Draw(t, "second held") {
+		b.Commanded = &drivers.Command{PowerW: rapid.Float64Range(0, 5000).Draw(t, "second commanded")}
+	}
+	in.Devices = append(in.Devices, b)
+	m := Meter{ID: secondMeter, Device: true, Reference: ByDevice, Devices: []string{"battery2"}}
+	if rapid.Bool().Draw(t, "shared") {
+		in.Meters[0].Devices = append(in.Meters[0].Devices, "battery2")
+	}
+	in.Meters = append(in.Meters, m)
+}
+
+// checkExport: all batteries together never rise while they give more than the
+// export limit leaves.
+func checkExport(t *rapid.T, in Input, d Decision) {
+	pt := in.Site.Point
+	if !pt.Fresh || !pt.UncontrolledLowW.OK {
+		return
+	}
+	var before, after float64
+	for i, dd := range d.Devices {
+		b := &in.Devices[i]
+		if b.Kind != drivers.Battery {
+			continue
+		}
+		now := math.Max(0, b.PowerW.Or(0))
+		if !b.Fresh {
+			now = 0
+		}
+		if b.Commanded != nil {
+			now = b.Commanded.PowerW
+		}
+		before += now
+		switch dd.Action {
+		case Follow:
+			now = dd.Command.PowerW
+		case Neutral:
+			now = math.Min(now, math.Max(0, b.PowerW.Or(0)))
+		}
+		after += now
+	}
+	room := math.Max(0, pt.UncontrolledLowW.V+in.Site.MaxExportW)
+	if after > room+2 && after > before+2 {
+		t.Fatalf("the batteries were raised from %.0f to %.0f W where the export limit leaves %.0f", before, after, room)
+	}
 }
 
 // TestLimitsHoldForAnySituation: whatever the schedule, the measurements and
@@ -110,12 +169,17 @@ func TestLimitsHoldForAnySituation(t *testing.T) {
 			switch dd.Name {
 			case "battery":
 				checkBattery(t, in, b, dd)
+			case "battery2":
+				if got := dd.Command.PowerW; !(got >= 0 && got <= 5000) {
+					t.Fatalf("second battery set-point %v W", got)
+				}
 			case "wallbox":
 				if a := dd.Command.CurrentA; a != 0 && (a < 6 || a > 16) {
 					t.Fatalf("charger limit %v A, want 0 or 6 to 16", a)
 				}
 			}
 		}
+		checkExport(t, in, d)
 		if again := Round(in); cmp.Diff(d, again) != "" {
 			t.Fatalf("the same input gave another decision:\n%s", cmp.Diff(d, again))
 		}

@@ -3,6 +3,7 @@ package plan
 import (
 	"math"
 	"sort"
+	"time"
 
 	"nominald/dispatch"
 	"nominald/drivers"
@@ -14,6 +15,7 @@ type round struct {
 	out        Decision
 	candidates map[string][]*dispatch.Record // by meter id
 	shares     map[string]*share             // by device name
+	granted    float64                       // W by which released chargers may rise in this round
 }
 
 // share is what is asked of one device so far.
@@ -27,7 +29,8 @@ type share struct {
 	offsetK float64
 	// A battery near the export limit approaches it slowly.
 	bounded bool
-	barred  bool // a battery that may give nothing at all
+	barred  bool    // a battery that may give nothing at all
+	probeW  float64 // what one that does not follow is told all the same
 }
 
 // Round decides what every device should do now. It changes nothing in its
@@ -121,7 +124,7 @@ func (rd *round) serve(d demand) {
 	aimW = clamp(aimW, 0, bound)
 	givenW, deviceReason := rd.allocate(d, aimW, limited)
 
-	md := MeterDecision{ID: m.ID, State: d.state, EventID: d.rec.EventID, Reference: referenceInUse(m, w),
+	md := MeterDecision{ID: m.ID, State: d.state, PlannedW: givenW, EventID: d.rec.EventID, Reference: referenceInUse(m, w),
 		BaselineW: baseline(m, w, d.ev), DeliveredW: rd.deliveredW(m, w, d.ev), Reason: OnTarget}
 	md.TargetW = math.Min(wantW, math.Min(givenW, bound))
 	if !math.IsInf(wantW, 0) {
@@ -216,20 +219,15 @@ func (rd *round) deliveredW(m *Meter, w float64, ev Event) drivers.Opt {
 // bound is the most that the devices of a demand may give: the timeslot's cap
 // at its meter, and the site's export limit at the grid connection.
 func (rd *round) bound(d demand) (float64, Reason) {
-	capBound := math.Inf(1)
-	if !d.meter.Device || d.meter.Point != nil {
-		capBound = boundW(d.meter.Point, floorW(d.rec, rd.in.Site))
+	capBound, siteBound := math.Inf(1), math.Inf(1)
+	if d.meter.Point != nil {
+		capBound = rd.boundAt(d.meter, d.meter.Point, floorW(d.rec, rd.in.Site))
 	}
-	site := rd.in.Site.Point
-	siteBound := boundW(site, -rd.in.Site.MaxExportW)
 	// A meter that is settled at a device does not need the site's meter
-	// (design.md 2.4); the last known load still bounds it.
-	if d.meter.Device && site != nil && !site.UncontrolledW.OK {
-		siteBound = math.Inf(1)
+	// (design.md 2.4); a load that was known once still bounds it.
+	if site := rd.in.Site.Point; site != nil && (!d.meter.Device || site.UncontrolledW.OK) {
+		siteBound = rd.boundAt(d.meter, site, -rd.in.Site.MaxExportW)
 	}
-	// What the devices of other meters give already lowers the same load.
-	others := rd.givenByOthers(d.meter)
-	capBound, siteBound = math.Max(0, capBound-others), math.Max(0, siteBound-others)
 	if capBound <= siteBound {
 		if d.rec.Cap == dispatch.UpToSiteLoad {
 			return capBound, SiteLoadZero
@@ -239,12 +237,48 @@ func (rd *round) bound(d demand) (float64, Reason) {
 	return siteBound, ExportLimited
 }
 
-// givenByOthers is what devices that do not serve m are asked to give so far.
+// meterForgotten is how long the last known load of a silent meter is taken
+// for granted (domain.md 4.5). Then what runs may go on and nothing may rise.
+const meterForgotten = 5 * time.Minute
+
+// boundAt is the most that m's devices may give so that the net load at a
+// point stays at or above floor.
+func (rd *round) boundAt(m *Meter, pt *Point, floor float64) float64 {
+	if !pt.Fresh && pt.Age > meterForgotten {
+		return math.Max(rd.inForce(m), math.Max(0, -floor))
+	}
+	// What other devices give already lowers the same load.
+	return math.Max(0, boundW(pt, floor)-rd.givenByOthers(m))
+}
+
+// inForce is what the batteries of a meter are commanded to give.
+func (rd *round) inForce(m *Meter) float64 {
+	var sum float64
+	for i := range rd.in.Devices {
+		d := &rd.in.Devices[i]
+		if d.Kind == drivers.Battery && d.Commanded != nil && rd.serves(d, m.ID) {
+			sum += math.Max(0, d.Commanded.PowerW)
+		}
+	}
+	return sum
+}
+
+// givenByOthers is what devices give that m has no say in: those of other
+// meters, batteries that work by themselves, and one whose command still
+// stands though it can not be read.
 func (rd *round) givenByOthers(m *Meter) float64 {
 	var sum float64
 	for i := range rd.in.Devices {
-		if d := &rd.in.Devices[i]; !rd.serves(d, m.ID) {
-			sum += rd.shares[d.Name].giveW
+		d := &rd.in.Devices[i]
+		s := rd.shares[d.Name]
+		switch {
+		case d.Kind == drivers.Battery && !d.Fresh && d.Commanded != nil:
+			sum += math.Max(0, d.Commanded.PowerW)
+		case rd.serves(d, m.ID) && d.Fresh:
+		case d.Kind == drivers.Battery && d.Fresh:
+			sum += math.Max(s.giveW, d.PowerW.Or(0))
+		default:
+			sum += s.giveW
 		}
 	}
 	return sum

@@ -29,8 +29,8 @@ func (rd *round) classify() {
 		m := rd.meter(r.MeterID)
 		state, why := r.StateAt(rd.in.Now, rd.lead(r, m))
 		d := SlotDecision{EventID: r.EventID, MeterID: r.MeterID, State: state, Reason: Reason(why)}
-		if m == nil {
-			d.Reason = NotOurMeter
+		if m == nil && (state == dispatch.Active || state == dispatch.Armed || state == dispatch.Pending) {
+			d.State, d.Reason = dispatch.Suppressed, NotOurMeter
 		}
 		running := state == dispatch.Active || state == dispatch.Armed
 		test := state == dispatch.Suppressed && r.IntegrationTest && rd.in.ActuateTests
@@ -60,7 +60,7 @@ func (rd *round) refusal(r *dispatch.Record) Reason {
 		return CommTest
 	case r.Voluntary && in.Policy.Voluntary == VoluntaryIgnore && !r.IsCapacityTest():
 		return PolicyVoluntary
-	case in.Policy.OnMissing == MissingDrop && r.Missed >= 3 && !in.Events[r.EventID].Running:
+	case in.Policy.OnMissing == MissingDrop && r.IsMissing() && !in.Events[r.EventID].Running:
 		return MissingDropped
 	case !in.ClockTrusted && !in.Events[r.EventID].Running:
 		return ClockUntrusted

@@ -50,9 +50,6 @@ func floorW(r *dispatch.Record, s Site) float64 {
 // site is assumed to draw nothing (domain.md 4.5: when we do not know, we do
 // not push).
 func boundW(pt *Point, floor float64) float64 {
-	if pt == nil {
-		return math.Inf(1)
-	}
 	load := pt.UncontrolledLowW
 	if !load.OK {
 		load = pt.UncontrolledW
