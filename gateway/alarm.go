@@ -40,7 +40,7 @@ func (g *Gateway) alarms(in plan.Input, st status.Status) []status.Alarm {
 	} else if st.Store.Note != "" {
 		add(status.Warning, "store", "", "%s", st.Store.Note)
 	}
-	if pt := in.Site.Point; pt != nil && !pt.Fresh && pt.Age < 24*time.Hour {
+	if pt := in.Site.Point; pt != nil && !pt.Fresh && pt.UncontrolledW.OK {
 		add(status.Error, "meter-stale", pt.Name, "The site's meter %s has been silent for %s.", pt.Name, pt.Age.Round(time.Second))
 	}
 	for i, u := range g.units {

@@ -55,7 +55,7 @@ func (g *Gateway) connect() error {
 		u.watch.restored = normals[u.cfg.Name]
 	}
 	g.control = &control{cfg: g.cfg, log: g.log, clock: g.clock, loads: g.loads, schedule: &g.schedule,
-		stopped: &g.stopped, events: g.events, units: g.units, point: sitePoint(g.cfg), period: g.opts.Period,
+		latch: g.latch, events: g.events, units: g.units, point: sitePoint(g.cfg), period: g.opts.Period,
 		publish: g.show, wake: make(chan struct{}, 1), born: time.Now()}
 	g.poller = g.newPoller()
 	if err := g.newServer(); err != nil {
@@ -79,7 +79,7 @@ func (g *Gateway) openStore() error {
 	if err != nil {
 		return err
 	}
-	g.store = st
+	g.store, g.latch = st, openLatch(g.cfg.Store.Dir)
 	if notice.Reason != "" {
 		g.storeNotice = fmt.Sprintf("The store was damaged (%s) and set aside as %s; the schedule is fetched again.", notice.Reason, notice.SetAside)
 		g.log.Error("store was damaged and set aside", "reason", notice.Reason, "set_aside", notice.SetAside)
@@ -215,13 +215,9 @@ type onceDevice struct {
 	where  string
 }
 
-// openOnce opens all devices for one use. What drivers remember is not at
-// hand then: the store may be in use.
-func openOnce(cfg *config.Config) ([]onceDevice, func(), error) {
-	st, _, err := store.OpenTemporary(store.Options{})
-	if err != nil {
-		return nil, nil, err
-	}
+// openOnce opens all devices for one use, with what their drivers remember in
+// the given store.
+func openOnce(cfg *config.Config, st *store.Store, passive bool) ([]onceDevice, func(), error) {
 	var out []onceDevice
 	lines := newLines(cfg)
 	closeAll := func() {
@@ -231,7 +227,7 @@ func openOnce(cfg *config.Config) ([]onceDevice, func(), error) {
 		st.Close()
 	}
 	for _, d := range cfg.Devices {
-		device, err := openDevice(d, lines[d.Bus], func(name string) memory { return memory{st, name} })
+		device, err := openDevice(d, lines[d.Bus], func(name string) memory { return memory{st, name} }, passive)
 		if err != nil {
 			closeAll()
 			return nil, nil, err

@@ -15,14 +15,14 @@ import (
 func (g *Gateway) show(in plan.Input, d plan.Decision) {
 	g.rounds.keep(in, d)
 	g.decision.Store(&d)
+	_, stopBy := g.latch.state()
 	st := status.Status{
 		Version: g.opts.Version, Now: in.Now, Started: g.started,
 		Site:  status.SiteInfo{Name: g.cfg.Site.Name, Timezone: g.cfg.Site.Timezone.String()},
-		Armed: g.cfg.Site.Armed, Stopped: in.Stopped, StopBy: g.stopBy(),
+		Armed: g.cfg.Site.Armed, Stopped: in.Stopped, StopBy: stopBy,
 		Leap: g.leapState(in.Now),
 	}
-	cs := g.clock.State()
-	st.Clock = status.ClockState{Trusted: cs.Trusted, Reason: cs.Reason}
+	st.Clock = status.ClockState{Trusted: in.ClockTrusted, Reason: g.clock.State().Reason}
 	if pt := in.Site.Point; pt != nil {
 		st.SiteLoadW = known(pt.LoadW)
 		if pt.Age < 24*time.Hour {

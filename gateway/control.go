@@ -26,7 +26,7 @@ type control struct {
 	clock    *clock.Clock
 	loads    *loadlog.Log
 	schedule *atomic.Pointer[dispatch.Schedule]
-	stopped  *atomic.Bool
+	latch    *latch
 	events   *events
 	units    []*unit
 	point    *pointWatch // nil where no device measures the grid connection
@@ -73,7 +73,7 @@ func (c *control) soon() {
 
 func (c *control) round() {
 	in := c.look()
-	c.events.account(c.last, in.Devices, in.Now)
+	c.events.account(c.last, in)
 	in.Events = c.events.forPlan(in.Now)
 	d := plan.Round(in)
 	c.events.begin(d, c.schedule.Load(), c.evidence)
@@ -85,16 +85,16 @@ func (c *control) round() {
 
 // look gathers what a round may know.
 func (c *control) look() plan.Input {
-	state := c.clock.State()
-	now := c.clock.Now()
+	now, state := c.clock.Read()
+	stopped, _ := c.latch.state()
 	in := plan.Input{
-		Now: now, Period: c.period, ClockTrusted: state.Trusted, Stopped: c.stopped.Load(),
+		Now: now, Period: c.period, ClockTrusted: state.Trusted, Stopped: stopped,
 		Site:   plan.Site{MaxImportW: c.cfg.Site.MaxImportW, MaxExportW: c.cfg.Site.MaxExportW},
 		Policy: policyOf(c.cfg.Policy),
 	}
 	for _, u := range c.units {
 		s := u.port.Snapshot()
-		var command *drivers.Command
+		command := u.dry
 		if s.Lease != nil {
 			held := s.Lease.Command
 			command = &held
@@ -104,7 +104,7 @@ func (c *control) look() plan.Input {
 		if fresh {
 			power = s.Reading.PowerW
 		}
-		u.watch.note(now, command, power)
+		u.watch.note(now, command, power, u.dry == nil)
 		in.Devices = append(in.Devices, u.view(now, s))
 	}
 	in.Site.Point = c.lookAtPoint(now, in.Devices)
@@ -157,14 +157,24 @@ func (c *control) metersOf(site *plan.Point) []plan.Meter {
 	for _, m := range c.cfg.Meters {
 		pm := plan.Meter{ID: m.ID, Device: m.Type == config.DeviceMeter,
 			Reference: plan.Reference(m.Reference), Devices: m.Devices}
-		if pm.Device {
-			pm.Devices = []string{m.MeasuredBy} // only that device is dispatched (domain.md 1.4)
-		} else {
+		switch {
+		case !pm.Device:
 			pm.Point = site
+		case c.kindOf(m.MeasuredBy) != drivers.Meter:
+			pm.Devices = []string{m.MeasuredBy} // only that device is dispatched (domain.md 1.4)
 		}
 		meters = append(meters, pm)
 	}
 	return meters
+}
+
+func (c *control) kindOf(device string) drivers.Kind {
+	for _, u := range c.units {
+		if u.cfg.Name == device {
+			return u.cfg.Kind
+		}
+	}
+	return ""
 }
 
 func policyOf(p config.Policy) plan.Policy {
@@ -177,7 +187,7 @@ func policyOf(p config.Policy) plan.Policy {
 func relevant(s *dispatch.Schedule, now time.Time) []dispatch.Record {
 	var out []dispatch.Record
 	for _, r := range s.All() {
-		if r.End.After(now.Add(-time.Hour)) && r.Start.Before(now.Add(25*time.Hour)) || r.Problem != "" {
+		if r.End.After(now.Add(-time.Hour)) && r.Start.Before(now.Add(25*time.Hour)) {
 			out = append(out, r)
 		}
 	}
@@ -188,6 +198,7 @@ func relevant(s *dispatch.Schedule, now time.Time) []dispatch.Record {
 // what would be done.
 func (c *control) act(in plan.Input, d plan.Decision) {
 	if !c.cfg.Site.Armed {
+		c.pretend(d)
 		return
 	}
 	until := time.Now().UTC().Add(plan.LeaseFor(c.period))
@@ -198,6 +209,18 @@ func (c *control) act(in plan.Input, d plan.Decision) {
 		case plan.Neutral:
 			u.port.Neutral()
 		case plan.Leave:
+		}
+	}
+}
+
+// pretend remembers what a dry run would command, so that the next round goes
+// on from there and shows more than the first step of a ramp.
+func (c *control) pretend(d plan.Decision) {
+	for i, u := range c.units {
+		u.dry = nil
+		if dd := d.Devices[i]; dd.Action == plan.Follow {
+			command := dd.Command
+			u.dry = &command
 		}
 	}
 }

@@ -94,7 +94,10 @@ func TestDryRunWritesNothing(t *testing.T) {
 		m := w.status().Meters
 		return len(m) == 1 && m[0].State == "active" && m[0].EventID == s.EventID
 	})
-	w.await("the plan is shown", 5*time.Second, func() bool { return w.device("battery").Reason == "dry-run" })
+	w.await("the whole plan is shown, not the first step of a ramp", 15*time.Second, func() bool {
+		d := w.device("battery")
+		return d.Reason == "dry-run" && d.SetpointW != nil && *d.SetpointW > 1500
+	})
 	time.Sleep(2 * time.Second)
 	stop()
 	for name, d := range w.site.Truth().Devices {

@@ -104,8 +104,9 @@ func intervalStart(t time.Time) time.Time { return t.Truncate(plan.SettlementInt
 
 // account books the time since the last round to the events that ran in it,
 // with what that round aimed for and measured.
-func (es *events) account(last plan.Decision, devices []plan.Device, now time.Time) {
+func (es *events) account(last plan.Decision, in plan.Input) {
 	const longest = 5 * time.Second // a longer pause is a gap, not a measurement
+	now := in.Now
 	if last.Now.IsZero() || now.Sub(last.Now) > longest || !now.After(last.Now) {
 		return
 	}
@@ -119,9 +120,24 @@ func (es *events) account(last plan.Decision, devices []plan.Device, now time.Ti
 		}
 		from, to := later(last.Now, e.Start), earlier(now, e.End)
 		if d := to.Sub(from); d > 0 {
-			e.book(md, devices, from, d)
+			e.book(md, servants(in, md.ID), from, d)
 		}
 	}
+}
+
+// servants are the devices that serve a meter and hold a command.
+func servants(in plan.Input, meterID string) []plan.Device {
+	var out []plan.Device
+	for _, m := range in.Meters {
+		for _, name := range m.Devices {
+			for _, d := range in.Devices {
+				if m.ID == meterID && d.Name == name && d.Commanded != nil {
+					out = append(out, d)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // book adds a stretch of time to an event.
@@ -140,7 +156,7 @@ func (e *event) book(md *plan.MeterDecision, devices []plan.Device, from time.Ti
 	iv.DeliveredWh += md.DeliveredW.V * d.Hours()
 	iv.Seconds += d.Seconds()
 	for i := range devices {
-		if g := devices[i].GivenW(); g.OK && g.V != 0 && devices[i].Commanded != nil {
+		if g := devices[i].GivenW(); g.OK {
 			e.DeviceWh[devices[i].Name] += g.V * d.Hours()
 		}
 	}
@@ -162,13 +178,14 @@ func (es *events) begin(d plan.Decision, schedule *dispatch.Schedule, evidence f
 		}
 		e := es.byID[md.EventID]
 		if e == nil {
-			e = es.open(r, d.Now, evidence)
+			e = es.open(r, d.Now, schedule, evidence)
 		}
 		// Every field of a timeslot may change while it runs.
 		e.MeterID, e.Start, e.End = r.MeterID, r.Start, r.End
-		e.Reference, e.running = md.Reference, true
-		if md.TargetW != e.LastW {
-			e.LastW, e.changed = md.TargetW, true
+		e.Reference = md.Reference
+		e.running = e.running || md.State == dispatch.Active
+		if md.PlannedW != e.LastW {
+			e.LastW, e.changed = md.PlannedW, true
 		}
 	}
 }
@@ -179,12 +196,19 @@ const mergeGap = time.Minute
 
 // open begins an event. In an unbroken row the evidence of the first timeslot
 // stays: the load during the one before says nothing of what is normal.
-func (es *events) open(r dispatch.Record, now time.Time, evidence func(dispatch.Record) (drivers.Opt, map[string]drivers.Opt)) *event {
+func (es *events) open(r dispatch.Record, now time.Time, schedule *dispatch.Schedule, evidence func(dispatch.Record) (drivers.Opt, map[string]drivers.Opt)) *event {
 	e := &event{EventID: r.EventID, MeterID: r.MeterID, Start: r.Start, End: r.End, Begun: now,
 		DeviceWh: map[string]float64{}, ReasonS: map[plan.Reason]float64{}, changed: true, urgent: true}
-	for _, before := range es.byID {
-		gap := r.Start.Sub(before.End)
-		if before.MeterID == r.MeterID && before.Start.Before(r.Start) && gap <= mergeGap && now.Sub(before.End) <= mergeGap {
+	var latest time.Time
+	for id, before := range es.byID {
+		end := before.End
+		if b, ok := schedule.Get(id); ok && b.Cancelled {
+			end = earlier(end, b.CancelledAt)
+		}
+		row := before.MeterID == r.MeterID && before.Start.Before(r.Start) &&
+			r.Start.Sub(end) <= mergeGap && now.Sub(end) <= mergeGap
+		if row && end.After(latest) {
+			latest = end
 			e.PreLoadW, e.PreStart, e.NormalW = before.PreLoadW, before.PreStart, before.NormalW
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,8 +56,7 @@ type Gateway struct {
 	schedule atomic.Pointer[dispatch.Schedule]
 	events   *events
 	rounds   rounds
-	stopped  atomic.Bool
-	stopper  atomic.Pointer[string]
+	latch    *latch
 	leap     atomic.Pointer[leap.Status]
 	decision atomic.Pointer[plan.Decision]
 
@@ -71,7 +71,8 @@ type Gateway struct {
 	storeShown  atomic.Pointer[status.StoreState]
 	storeNotice string
 	alarmSince  map[string]time.Time // the control goroutine's
-	retainedAt  time.Time            // the poller's
+	intake      sync.Mutex           // one delivery at a time
+	retainedAt  time.Time            // under intake
 	running     atomic.Bool
 }
 

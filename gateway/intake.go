@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -13,8 +12,11 @@ import (
 // deliver takes a complete search into the schedule: stored first, then
 // published, so that what devices follow is never newer than what a restart
 // would find. Only the poller calls it. A store that fails does not keep a
-// timeslot from being carried out; it is said loudly instead.
+// timeslot from being carried out; it is said loudly instead. Any source of
+// timeslots may call it.
 func (g *Gateway) deliver(_ context.Context, b dispatch.Batch) error {
+	g.intake.Lock()
+	defer g.intake.Unlock()
 	now := g.clock.Now()
 	before := g.schedule.Load()
 	next, changes := dispatch.Merge(before, b, now)
@@ -41,7 +43,18 @@ func (g *Gateway) retain(s *dispatch.Schedule, now time.Time) *dispatch.Schedule
 		g.noteStore(err)
 		return s
 	}
+	g.noteStore(g.dropEvents(before))
 	return s.Since(before)
+}
+
+// dropEvents drops what was measured of timeslots that ended before.
+func (g *Gateway) dropEvents(before time.Time) error {
+	return g.store.Range(eventsBucket, "", "", func(id string, raw []byte) error {
+		if e, err := decodeEvent(raw); err == nil && e.End.Before(before) {
+			return g.store.Delete(eventsBucket, id)
+		}
+		return nil
+	})
 }
 
 func (g *Gateway) logChange(c dispatch.Change) {
@@ -60,49 +73,23 @@ func (g *Gateway) logChange(c dispatch.Change) {
 	g.log.Info("timeslot", args...)
 }
 
-// latch is the stored form of the owner's STOP.
-type latch struct {
-	By string    `json:"by"`
-	At time.Time `json:"at"`
-}
-
-const stopKey = "stop"
-
 // Stop latches the owner's STOP: neutral everywhere until Resume, across
-// restarts (domain.md 4.5). It takes effect even where it can not be stored.
+// restarts (domain.md 4.5).
 func (g *Gateway) Stop(actor string) error {
-	g.stopper.Store(&actor)
-	g.stopped.Store(true)
+	err := g.latch.stop(actor, g.clock.Now())
 	g.control.soon()
 	g.log.Warn("owner stop", "by", actor)
-	raw, err := json.Marshal(latch{By: actor, At: g.clock.Now()})
-	if err != nil {
-		return err
-	}
-	if err := g.store.Put(latchBucket, stopKey, raw); err != nil {
-		return fmt.Errorf("the site is stopped, but a restart would forget it: %w", err)
-	}
-	return nil
+	return err
 }
 
-// Resume releases the owner's STOP. It is stored before it takes effect, so
-// that a restart never brings a STOP back that was released.
+// Resume releases the owner's STOP.
 func (g *Gateway) Resume(actor string) error {
-	if err := g.store.Delete(latchBucket, stopKey); err != nil {
-		return fmt.Errorf("the site stays stopped: %w", err)
+	if err := g.latch.resume(); err != nil {
+		return err
 	}
-	g.stopped.Store(false)
-	g.stopper.Store(nil)
 	g.control.soon()
 	g.log.Warn("owner resume", "by", actor)
 	return nil
-}
-
-func (g *Gateway) stopBy() string {
-	if by := g.stopper.Load(); by != nil {
-		return *by
-	}
-	return ""
 }
 
 // restore takes over from the store what a restart must not lose.
@@ -115,21 +102,6 @@ func (g *Gateway) restore() error {
 		g.log.Error("stored timeslot is damaged and left out; it is fetched again", "key", b.Key, "error", b.Reason)
 	}
 	g.schedule.Store(dispatch.NewSchedule(records))
-	raw, found, err := g.store.Get(latchBucket, stopKey)
-	switch {
-	case err != nil:
-		// Whether the owner stopped the site can not be read: do not push.
-		by := "unreadable record of a stop"
-		g.stopper.Store(&by)
-		g.stopped.Store(true)
-	case found:
-		var l latch
-		if err := json.Unmarshal(raw, &l); err != nil {
-			l.By = "unreadable record of a stop"
-		}
-		g.stopper.Store(&l.By)
-		g.stopped.Store(true)
-	}
 	return g.store.Range(eventsBucket, "", "", func(key string, value []byte) error {
 		if err := g.events.restore(value, g.clock.Now()); err != nil {
 			g.log.Error("stored event can not be read and is left out", "event", key, "error", err)

@@ -12,7 +12,6 @@ import (
 // The store's buckets that the gateway itself uses.
 const (
 	eventsBucket = "events" // by event id
-	latchBucket  = "latch"  // key "stop": who stopped the site and when
 	memoryBucket = "memory" // by device: what a driver must not forget
 )
 
@@ -87,12 +86,17 @@ type memory struct {
 
 // Load returns what was saved last, nil when there is nothing.
 func (m memory) Load() ([]byte, error) {
-	value, found, err := m.store.Get(memoryBucket, m.name)
-	if err != nil || !found {
+	value, _, err := m.store.Get(memoryBucket, m.name)
+	if err != nil || len(value) == 0 {
 		return nil, err
 	}
 	return value, nil
 }
 
-// Save keeps the value.
-func (m memory) Save(value []byte) error { return m.store.Put(memoryBucket, m.name, value) }
+// Save keeps the value; an empty one is forgotten.
+func (m memory) Save(value []byte) error {
+	if len(value) == 0 {
+		return m.store.Delete(memoryBucket, m.name)
+	}
+	return m.store.Put(memoryBucket, m.name, value)
+}

@@ -10,6 +10,7 @@ import (
 	"nominald/dispatch/leap"
 	"nominald/drivers"
 	"nominald/gateway/config"
+	"nominald/gateway/store"
 )
 
 // This file holds what is done once and without the running gateway: reading
@@ -34,7 +35,11 @@ const onceTimeout = 10 * time.Second
 
 // Probe reads every device and the API once, and writes nothing.
 func Probe(ctx context.Context, cfg *config.Config, version string) ([]Probed, error) {
-	devices, closeAll, err := openOnce(cfg)
+	st, _, err := store.OpenTemporary(store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	devices, closeAll, err := openOnce(cfg, st, true)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +96,16 @@ func Release(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		log.Info("release", "result", "nothing to do: the site is not armed")
 		return nil
 	}
-	devices, closeAll, err := openOnce(cfg)
+	// A thermostat's own set-point stands in the store. Without it the device
+	// is released all the same, as far as it can be.
+	st, _, err := store.Open(cfg.Store.Dir, store.Options{})
+	if err != nil {
+		log.Warn("release without the store: set-points that a driver remembers can not be restored", "error", err)
+		if st, _, err = store.OpenTemporary(store.Options{}); err != nil {
+			return err
+		}
+	}
+	devices, closeAll, err := openOnce(cfg, st, false)
 	if err != nil {
 		return err
 	}

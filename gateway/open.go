@@ -76,7 +76,7 @@ func openAll(cfg *config.Config, log *slog.Logger, keep keepsake) ([]*bus.Worker
 		workers = append(workers, byBus[b.Name])
 	}
 	for _, d := range cfg.Devices {
-		device, err := openDevice(d, lines[d.Bus], keep)
+		device, err := openDevice(d, lines[d.Bus], keep, !cfg.Site.Armed)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -105,11 +105,11 @@ func newWorker(name string, line io.Closer, log *slog.Logger) *bus.Worker {
 	return bus.New(name, line, bus.Options{Log: log})
 }
 
-// openDevice makes the driver of one device.
-func openDevice(d config.Device, line *modbus.Line, keep keepsake) (drivers.Device, error) {
+// openDevice makes the driver of one device. A passive one is read only.
+func openDevice(d config.Device, line *modbus.Line, keep keepsake, passive bool) (drivers.Device, error) {
 	if d.Profile == profileRelay {
 		return gpio.NewRelay(gpio.Options{Line: d.GPIO, ActiveLow: d.ActiveLow,
-			MinOff: d.MinOff, MaxOff: d.MaxOff, Remember: keep(d.Name)}), nil
+			MinOff: d.MinOff, MaxOff: d.MaxOff, Remember: keep(d.Name), Passive: passive}), nil
 	}
 	u := line.Unit(byte(d.Unit))
 	allow := func(first, last uint16) {

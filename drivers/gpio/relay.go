@@ -44,6 +44,9 @@ type Options struct {
 	// again at the same pace. 0 is no limit.
 	MaxOff   time.Duration
 	Remember Memory // keeps the used-up time through a restart; nil forgets
+	// Passive finds the line and never drives it: for a dry run, in which even
+	// the released level could switch a load that is wired the other way.
+	Passive bool
 	// Now is the clock; nil is the system's. Open opens the line; nil opens
 	// the real one.
 	Now  func() time.Time
@@ -86,15 +89,33 @@ func NewRelay(o Options) drivers.Device {
 // Read implements drivers.Device. It also ends what is due: a command that was
 // not renewed, an inhibit at its longest, a release that had to wait.
 func (d *relay) Read(ctx context.Context) (drivers.Reading, error) {
+	if d.o.Passive {
+		return d.find()
+	}
 	if err := d.update(ctx); err != nil {
 		return drivers.Reading{}, err
 	}
 	return drivers.Reading{At: d.at, Connected: true, Inhibited: d.energised, State: d.state()}, nil
 }
 
+// find looks for the line and leaves it as it is.
+func (d *relay) find() (drivers.Reading, error) {
+	if d.pin == nil {
+		pin, err := d.o.Open(d.o.Line)
+		if err != nil {
+			return drivers.Reading{}, d.explain("find", err)
+		}
+		d.pin = pin
+	}
+	return drivers.Reading{At: d.o.Now(), Connected: true, State: "found, not driven"}, nil
+}
+
 // Apply implements drivers.Device. A load that rests after a longest inhibit is
 // not held off; the error says until when.
 func (d *relay) Apply(ctx context.Context, c drivers.Command, valid time.Duration) error {
+	if d.o.Passive {
+		return fmt.Errorf("inhibit %s: the line is not driven in a dry run: %w", d.o.Line, drivers.ErrRefused)
+	}
 	d.wanted, d.until = c.Inhibit, d.o.Now().Add(valid)
 	if err := d.update(ctx); err != nil {
 		return err
@@ -109,6 +130,9 @@ func (d *relay) Apply(ctx context.Context, c drivers.Command, valid time.Duratio
 // Release implements drivers.Device. Within MinOff the relay stays energised;
 // later calls let go. When the program ends the kernel releases the line.
 func (d *relay) Release(ctx context.Context) error {
+	if d.o.Passive {
+		return nil
+	}
 	d.wanted = false
 	return d.update(ctx)
 }
@@ -120,7 +144,7 @@ func (d *relay) Describe() drivers.Description {
 		level = "low"
 	}
 	return drivers.Description{
-		Detail: fmt.Sprintf("relay on line %s, energised by a %s level holds the load off", d.o.Line, level),
+		Detail: fmt.Sprintf("relay on line %s, energised by a %s level holds the load off; the kernel lets go of it when this program ends", d.o.Line, level),
 	}
 }
 
@@ -226,7 +250,7 @@ func (d *relay) recall() error {
 	if err != nil {
 		return fmt.Errorf("relay %s: load its times: %w", d.o.Line, err)
 	}
-	if data != nil {
+	if len(data) > 0 {
 		var u usage
 		if err := json.Unmarshal(data, &u); err != nil {
 			return fmt.Errorf("relay %s: load its times: %w", d.o.Line, err)

@@ -235,3 +235,26 @@ func TestRealLine(t *testing.T) {
 		t.Errorf("file descriptor 0 after opening a line: %v", err)
 	}
 }
+
+// countingPin counts writes.
+type countingPin struct{ outs int }
+
+func (p *countingPin) Out(bool) error { p.outs++; return nil }
+func (p *countingPin) Close() error   { return nil }
+
+func TestPassiveRelayIsFoundAndNeverDriven(t *testing.T) {
+	pin := &countingPin{}
+	d := NewRelay(Options{Line: "GPIO17", Passive: true, Open: func(string) (Pin, error) { return pin, nil }})
+	if _, err := d.Read(t.Context()); err != nil {
+		t.Errorf("read: %v", err)
+	}
+	if err := d.Apply(t.Context(), drivers.Command{Inhibit: true}, time.Minute); !errors.Is(err, drivers.ErrRefused) {
+		t.Errorf("apply: %v, want refused", err)
+	}
+	if err := d.Release(t.Context()); err != nil {
+		t.Errorf("release: %v", err)
+	}
+	if pin.outs != 0 {
+		t.Errorf("the line was driven %d times", pin.outs)
+	}
+}

@@ -66,7 +66,7 @@ func (d *thermostat) remembered() error {
 		return fmt.Errorf("load the occupant's set-point: %w", err)
 	}
 	d.loaded = true
-	if data == nil {
+	if len(data) == 0 {
 		return nil
 	}
 	if err := json.Unmarshal(data, &d.shift); err != nil {
