@@ -40,7 +40,7 @@ func assemble(cfg *config.Config, opts Options) (*Gateway, error) {
 
 func (g *Gateway) connect() error {
 	g.clock = newClock(g.store)
-	g.started = g.clock.Now()
+	g.started, g.born = g.clock.Now(), time.Now()
 	if err := g.restore(); err != nil {
 		return err
 	}
@@ -81,8 +81,11 @@ func (g *Gateway) openStore() error {
 	}
 	g.store, g.latch = st, openLatch(g.cfg.Store.Dir)
 	if notice.Reason != "" {
-		g.storeNotice = fmt.Sprintf("The store was damaged (%s) and set aside as %s; the schedule is fetched again.", notice.Reason, notice.SetAside)
-		g.log.Error("store was damaged and set aside", "reason", notice.Reason, "set_aside", notice.SetAside)
+		g.storeNotice = fmt.Sprintf("The store was damaged (%s); the schedule is fetched again, load and reports from before are gone.", notice.Reason)
+		if notice.SetAside != "" {
+			g.storeNotice += " The damaged file is kept as " + notice.SetAside + "."
+		}
+		g.log.Error("store was damaged", "reason", notice.Reason, "set_aside", notice.SetAside)
 	}
 	g.storeShown.Store(&status.StoreState{OK: true, Note: g.storeNotice})
 	return nil

@@ -48,7 +48,8 @@ type Gateway struct {
 	cfg     *config.Config
 	opts    Options
 	log     *slog.Logger
-	started time.Time
+	started time.Time // by the gateway's clock
+	born    time.Time // monotonic
 
 	store    *store.Store
 	clock    *clock.Clock
@@ -124,6 +125,7 @@ func (g *Gateway) runTasks(ctx context.Context, ln net.Listener) error {
 		}})
 	}
 	err := runAll(ctx, tasks)
+	g.log.Info("stopped", "ran", time.Since(g.born).Round(time.Second))
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return nil
 	}

@@ -13,7 +13,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	// SIGHUP is what a closed ssh session sends: it must not leave devices
+	// commanded either.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	// The first signal ends the context and gives the signals back, so that a
 	// second one ends a process that hangs while it winds down.
 	context.AfterFunc(ctx, stop)

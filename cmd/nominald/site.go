@@ -27,6 +27,16 @@ func loadForDriving(path string) (*config.Config, error) {
 	return cfg, gateway.CheckDevices(cfg)
 }
 
+// loadForRelease is the same without the API key: a lost key must not keep a
+// device from being released.
+func loadForRelease(path string) (*config.Config, error) {
+	cfg, err := config.LoadWithoutSecrets(path)
+	if err != nil {
+		return nil, err
+	}
+	return cfg, gateway.CheckDevices(cfg)
+}
+
 func runCommand() *cobra.Command {
 	var path string
 	var verbose bool
@@ -77,7 +87,7 @@ that is not armed is not written to.`,
 		Example: `  nominald release --config /etc/nominald/nominald.yaml`,
 		Args:    noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadForDriving(path)
+			cfg, err := loadForRelease(path)
 			if err != nil {
 				return err
 			}

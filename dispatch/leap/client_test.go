@@ -223,7 +223,7 @@ func TestSearchStatuses(t *testing.T) {
 		want   string // in the message
 	}{
 		{204, "", "", Transient, 0, "204"},
-		{301, "", "", Config, 0, "redirects to"},
+		{301, "", "", Transient, 0, "redirects to"},
 		{400, "", `{"code":"BAD_REQUEST","message":"end_date missing","error_code":"DISPATCH_INVALID_INPUT"}`, Config, 0, "(DISPATCH_INVALID_INPUT) end_date missing"},
 		{401, "", `{"title":"who are you","status":401,"details":{}}`, Config, 0, "who are you; check that leap.api_key"},
 		{403, "", `{"error":"no","message":"wrong environment"}`, Config, 0, "wrong environment; check"},
@@ -290,7 +290,7 @@ func TestSearchDoesNotCarryTheKeyElsewhere(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
 	})
-	if _, err := c.Search(t.Context(), window()); ClassOf(err) != Config || asked != 0 {
+	if _, err := c.Search(t.Context(), window()); ClassOf(err) != Transient || asked != 0 {
 		t.Errorf("error %v, the other host was asked %d times", err, asked)
 	}
 }

@@ -81,14 +81,15 @@ func retryAfter(err error) time.Duration {
 	return 0
 }
 
-// classOfStatus: a client error or a redirect stays until somebody changes
-// something, but for those that are about time or load.
+// classOfStatus: a client error stays until somebody changes something, but
+// for those that are about time or load. A redirect is mostly a captive
+// portal's, and goes as it came.
 func classOfStatus(status int) Class {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return Transient
 	}
-	if status >= 300 && status < 500 {
+	if status >= 400 && status < 500 {
 		return Config
 	}
 	return Transient

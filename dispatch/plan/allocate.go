@@ -25,7 +25,8 @@ func (rd *round) allocate(d demand, aimW float64, bounded bool) (float64, Reason
 		// (domain.md 4.3: "stop after (b)").
 		cutW += rd.comfort(devices, missing, bounded)
 	}
-	givenW := cutW + rd.batteries(devices, d.rec, d.rec.End, math.Max(0, aimW-rd.cuts(devices)), bounded)
+	nowW := rd.cuts(devices)
+	givenW := math.Max(cutW, nowW) + rd.batteries(devices, d.rec, d.rec.End, math.Max(0, aimW-nowW), bounded)
 	if givenW == 0 && aimW > 0 {
 		why = NoCapacity
 	}

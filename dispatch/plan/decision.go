@@ -82,7 +82,7 @@ const (
 	IntegrationTest Reason = "integration-test"
 	CommTest        Reason = "communication-test"
 	PolicyVoluntary Reason = "voluntary-not-followed"
-	MissingDropped  Reason = "missing-from-search"
+	MissingDropped  Reason = "missing-dropped"
 	HigherPriority  Reason = "higher-priority"
 	NotOurMeter     Reason = "meter-not-configured"
 	NoCapacity      Reason = "no-capacity"
@@ -166,6 +166,7 @@ func reasonTexts() map[Reason]string {
 		NotInUse:        "serves none of the configured Leap meters",
 		DryRun:          "the site is not armed: shown, nothing is written",
 
+		dispatch.ReasonMissing:         "Leap no longer lists it; it is carried out all the same",
 		dispatch.ReasonUnusable:        "it can not be used as it came; its problem says why",
 		dispatch.ReasonCancelledAhead:  "Leap cancelled it before its start",
 		dispatch.ReasonCancelledActive: "Leap cancelled it while it ran",

@@ -1,9 +1,11 @@
 package config
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"nominald/drivers"
@@ -22,6 +24,8 @@ type Env struct {
 	ReadFile func(path string) ([]byte, fs.FileMode, error)
 	// LoadLocation finds a time zone.
 	LoadLocation func(name string) (*time.Location, error)
+	// NoSecrets leaves all secrets unread, for what needs the devices only.
+	NoSecrets bool
 	// Profiles are the device profiles that exist.
 	Profiles []Profile
 }
@@ -53,7 +57,8 @@ func knownProfiles() []Profile {
 }
 
 func readFile(path string) ([]byte, fs.FileMode, error) {
-	f, err := os.Open(path)
+	// Without O_NONBLOCK a pipe in the file's place would be waited for.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -62,19 +67,32 @@ func readFile(path string) ([]byte, fs.FileMode, error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, errors.New("it is no regular file")
+	}
 	raw, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	return raw, info.Mode(), err
 }
 
+// LoadWithoutSecrets reads the config for a use that needs none of its secrets:
+// a device must be releasable when the API key is gone.
+func LoadWithoutSecrets(path string) (*Config, error) {
+	env := OSEnv()
+	env.NoSecrets = true
+	return load(path, env)
+}
+
 // Load reads the config file at path. A fault in it, be it that it can not be
 // read, is an *Error.
-func Load(path string) (*Config, error) {
-	f, err := os.Open(path)
+func Load(path string) (*Config, error) { return load(path, OSEnv()) }
+
+func load(path string, env Env) (*Config, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, &Error{Path: path, Found: "can not be read: " + reason(err), Remedy: "name the config with --config FILE"}
 	}
 	defer f.Close()
-	return Parse(f, path, OSEnv())
+	return Parse(f, path, env)
 }
 
 // parser is one run of Parse.

@@ -123,6 +123,9 @@ type stage struct {
 // build takes free loopback ports, writes a config for them as an installer
 // would, and reads it back the way the gateway does.
 func build(o Options) (*stage, error) {
+	if host, _, err := net.SplitHostPort(o.Listen); err != nil || (host != "localhost" && !net.ParseIP(host).IsLoopback()) {
+		return nil, fmt.Errorf("--listen %s: the demonstration serves this machine only; give a loopback address such as 127.0.0.1:8646", o.Listen)
+	}
 	s := &stage{}
 	var err error
 	if s.page, err = net.Listen("tcp", o.Listen); err != nil {
@@ -212,7 +215,7 @@ devices:
 policy:
   release: 4s
 http:
-  listen: %s
+  listen: "%s"
 store:
   dir: %s/store
 `

@@ -8,8 +8,9 @@ import (
 )
 
 // limitListener hands out at most a fixed number of connections at a time.
-// When all are taken the next one waits in the kernel, and connections that
-// only idle between two requests are closed to make room for it.
+// When all are taken the next one waits in the kernel, and the connection that
+// has idled longest, between two requests or before its first, is closed to
+// make room for it.
 type limitListener struct {
 	net.Listener
 	places chan struct{}
@@ -82,10 +83,14 @@ func (l *limitListener) setWaiting(on bool) {
 func (l *limitListener) connState(c net.Conn, state http.ConnState) {
 	l.mu.Lock()
 	drop := false
-	if state == http.StateIdle {
+	switch state {
+	case http.StateNew:
+		// One that never asks anything is as idle as one between two requests.
+		l.idle[c] = time.Now()
+	case http.StateIdle:
 		l.idle[c] = time.Now()
 		drop = l.waiting
-	} else {
+	default:
 		delete(l.idle, c)
 	}
 	l.mu.Unlock()

@@ -109,6 +109,10 @@ func Open(dir string, opts Options) (*Store, Notice, error) {
 	}
 	path := filepath.Join(dir, FileName)
 	var notice Notice
+	if info, err := os.Stat(path); err == nil && info.Size() == 0 {
+		// What this program writes is never empty; a power cut can leave it so.
+		notice.Reason = "the file was empty"
+	}
 	// Each turn either ends or has replaced a damaged or empty file; other
 	// processes may do the same at the same time, hence more than two.
 	for range 5 {
