@@ -127,6 +127,24 @@ func Release(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 func releaseOne(ctx context.Context, d onceDevice) error {
 	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
 	defer cancel()
+	for {
+		err := tryRelease(ctx, d)
+		if err == nil || errors.Is(err, drivers.ErrRefused) || errors.Is(err, drivers.ErrWrongDevice) {
+			return err
+		}
+		// One bad reply must not leave a device commanded.
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(releaseAgain):
+		}
+	}
+}
+
+// releaseAgain lies between two tries to release a device.
+const releaseAgain = 500 * time.Millisecond
+
+func tryRelease(ctx context.Context, d onceDevice) error {
 	// Nothing is written to what does not prove to be the configured device.
 	if _, err := d.device.Read(ctx); err != nil {
 		return err

@@ -114,8 +114,9 @@ func (w *Worker) String() string { return "bus " + w.name }
 
 // Run owns the wire until the context ends. Then it releases every device that
 // it was told to write to and that is not known to be neutral, within 10 s in
-// all, closes the wire and returns nil. A device it was never told to write to
-// is never written to.
+// all, and closes the wire. It returns an error that names the devices that
+// were left with a command, else nil. A device it was never told to write to is
+// never written to.
 func (w *Worker) Run(ctx context.Context) error {
 	now := time.Now()
 	for _, p := range w.ports {
@@ -132,11 +133,11 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		w.sleep(ctx)
 	}
-	w.shutdown(ctx)
+	err := w.shutdown(ctx)
 	if w.line != nil {
 		if err := w.line.Close(); err != nil {
 			w.log.Warn("close", "error", err)
 		}
 	}
-	return nil
+	return err
 }

@@ -156,6 +156,7 @@ func (f *fake) validities() []time.Duration {
 
 // bench is a worker with fake devices under a synthetic clock.
 type bench struct {
+	left   string // a device that is left with its command at the end
 	t      *testing.T
 	worker *Worker
 	start  time.Time
@@ -206,8 +207,9 @@ func (b *bench) end() time.Duration {
 	b.t.Helper()
 	start := time.Now()
 	b.stop()
-	if err := <-b.ended; err != nil {
-		b.t.Errorf("Run returned %v, want nil", err)
+	err := <-b.ended
+	if got := fmt.Sprint(err); b.left == "" && err != nil || !strings.Contains(got, b.left) {
+		b.t.Errorf("Run returned %v, want it to name %q as left with a command", err, b.left)
 	}
 	if b.closed != 1 {
 		b.t.Errorf("the line was closed %d times, want once", b.closed)

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -81,9 +82,10 @@ func (w *Worker) sleep(ctx context.Context) {
 }
 
 // shutdown releases what has to be released. Devices that answered lately come
-// first and are tried again while there is time; one in quarantine is tried
-// once, so that it does not use up the time of the others.
-func (w *Worker) shutdown(ctx context.Context) {
+// first. They, and any that may still follow a command, are tried again while
+// there is time; others in quarantine are tried once, so that they do not use
+// up the time. The error names devices that were left with a command.
+func (w *Worker) shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
 	defer cancel()
 	var todo []*Port
@@ -99,6 +101,7 @@ func (w *Worker) shutdown(ctx context.Context) {
 		todo = append(todo, p)
 	}
 	slices.SortStableFunc(todo, func(a, b *Port) int { return a.lost - b.lost })
+	held := slices.DeleteFunc(slices.Clone(todo), func(p *Port) bool { return p.snap.AppliedAt.IsZero() })
 	for len(todo) > 0 {
 		left := len(todo)
 		todo = slices.DeleteFunc(todo, func(p *Port) bool {
@@ -110,6 +113,13 @@ func (w *Worker) shutdown(ctx context.Context) {
 			pause(ctx, shutdownPause)
 		}
 	}
+	var problems []error
+	for _, p := range held {
+		if !p.snap.Neutral {
+			problems = append(problems, fmt.Errorf("%s was left with its command: %s", p.name, p.writeError))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // retire tries to release the device, and returns whether that is over: done,
@@ -135,7 +145,8 @@ func (w *Worker) retire(ctx context.Context, p *Port, left int) bool {
 	p.snap.Failures++
 	p.writeError = err.Error()
 	p.publish()
-	over := quarantined || ctx.Err() != nil || errors.Is(err, drivers.ErrRefused)
+	commanded := !p.snap.AppliedAt.IsZero()
+	over := (quarantined && !commanded) || ctx.Err() != nil || errors.Is(err, drivers.ErrRefused)
 	if over {
 		p.log.Error("not released", "error", err)
 	}

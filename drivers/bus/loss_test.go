@@ -36,6 +36,7 @@ func TestCommandIsAppliedAgainWhenTheDeviceIsBack(t *testing.T) {
 		if s := p.Snapshot(); s.RetryAt.Sub(b.start).Round(time.Second) != 13*time.Second {
 			t.Errorf("lost again at 11 s, left alone until %v, want 13 s", s.RetryAt.Sub(b.start))
 		}
+		b.left = "battery"
 		b.end()
 	})
 }
@@ -154,14 +155,15 @@ func TestShutdownReleasesWhatWasCommanded(t *testing.T) {
 			time.Sleep(time.Second)
 			heldFake.fails("release", nil)
 		}()
+		b.left = "dead"
 		if took := b.end(); took > shutdownLimit+5*time.Second {
 			t.Errorf("the end took %v, want 10 s at most after the call under way", took)
 		}
 		if !heldFake.rests() || !held.Snapshot().Neutral || !lateFake.rests() {
 			t.Errorf("not released: %s", b.calls())
 		}
-		if n := len(deadFake.times("release")); n != 1 {
-			t.Errorf("the dead device was asked %d times, want once", n)
+		if n := len(deadFake.times("release")); n < 2 {
+			t.Errorf("the dead device, which may still discharge, was asked %d times, want again and again", n)
 		}
 		if strings.Index(b.calls(), "dead release") < strings.Index(b.calls(), "held release") {
 			t.Errorf("the dead device kept the others waiting: %s", b.calls())
@@ -198,12 +200,13 @@ func shutDownDead(t *testing.T, lost bool) {
 		if lost {
 			b.at(10 * time.Minute)
 		}
+		b.left = "d0"
 		if took := b.end(); took > shutdownLimit+5*time.Second {
 			t.Errorf("the end took %v, want 10 s at most", took)
 		}
 		for _, f := range all {
-			if lost && len(f.times("release")) != 1 {
-				t.Errorf("%s was asked %d times, want once", f.name, len(f.times("release")))
+			if lost && len(f.times("release")) == 0 {
+				t.Errorf("%s was not asked, want each to get its share of the time", f.name)
 			}
 		}
 	})

@@ -219,6 +219,7 @@ func TestRefusedCommandWaits(t *testing.T) {
 		p.Neutral()
 		b.at(125 * time.Second)
 		wantTimes(t, "release", f.times("release"), seconds(101, 103, 107, 113, 121))
+		b.left = "battery"
 		b.end()
 	})
 }

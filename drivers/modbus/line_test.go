@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -204,5 +205,35 @@ func TestStatsCount(t *testing.T) {
 	}
 	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// A device may hang up just when the next request is under way. That costs a
+// new connection, not a failure; a device that hangs up on every request does
+// fail, and is asked no more than twice.
+func TestConnectionEndedUnderTheRequestIsDialledOnce(t *testing.T) {
+	d := newDevice(t)
+	l := newLine(t, d.addr, time.Second)
+	u := l.Unit(1)
+	if err := checkHolding(t, u, 1, 2); err != nil {
+		t.Fatal(err)
+	}
+	var hung atomic.Bool
+	d.set(func(c *net.TCPConn, req []byte) bool {
+		if hung.CompareAndSwap(false, true) {
+			return false // ends the connection
+		}
+		return good(c, req)
+	})
+	if err := checkHolding(t, u, 2, 2); err != nil {
+		t.Errorf("hung up once: %v", err)
+	}
+	d.set(func(*net.TCPConn, []byte) bool { return false })
+	before, _ := d.count()
+	if err := checkHolding(t, u, 3, 2); !errors.Is(err, drivers.ErrOffline) {
+		t.Errorf("hangs up always: got %v, want offline", err)
+	}
+	if after, _ := d.count(); after-before != 2 {
+		t.Errorf("asked %d times, want twice", after-before)
 	}
 }

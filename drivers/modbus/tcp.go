@@ -17,7 +17,7 @@ import (
 
 // idleCheck is how long a connection may lie idle before it is looked at
 // ahead of use: devices end idle connections without a word (modbus.md 3).
-const idleCheck = time.Second
+const idleCheck = 20 * time.Millisecond
 
 // tcpWire speaks Modbus TCP over one connection.
 type tcpWire struct {
@@ -29,6 +29,9 @@ type tcpWire struct {
 	conn *net.TCPConn // nil while closed
 	raw  syscall.RawConn
 	last time.Time // end of the last transaction on conn
+	// endedUnread: the last attempt failed because a connection that had served
+	// before was ended without a byte of reply.
+	endedUnread bool
 
 	id   uint16 // of the last request, counted over all units and connections
 	sent uint64 // requests so far; bounds which ids can be ours
@@ -76,7 +79,24 @@ func (w *tcpWire) drop() {
 // exchange implements wire. A transaction id is given here, from one counter
 // for the whole line: goburrow counts by unit, so that two units' replies
 // could carry the same id.
+//
+// A connection that was used before may have been ended by the device while
+// the request was under way. Then, and only then, the request is sent once
+// more on a new one: nobody has read it, or at worst somebody has taken the
+// same absolute value twice.
 func (w *tcpWire) exchange(ctx context.Context, request []byte) ([]byte, error) {
+	used := w.conn
+	reply, err := w.attempt(ctx, request)
+	if err != nil && used != nil && w.endedUnread {
+		reply, err = w.attempt(ctx, request)
+	}
+	return reply, err
+}
+
+// attempt sends the request once.
+func (w *tcpWire) attempt(ctx context.Context, request []byte) ([]byte, error) {
+	w.endedUnread = false
+	before := w.conn
 	if err := w.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -88,6 +108,7 @@ func (w *tcpWire) exchange(ctx context.Context, request []byte) ([]byte, error) 
 	w.id++
 	w.sent++
 	putID(request, w.id)
+	read := w.stats.bytesIn.Load()
 	reply, err := w.roundTrip(request, deadline)
 	w.last = time.Now()
 	if err == nil {
@@ -96,8 +117,14 @@ func (w *tcpWire) exchange(ctx context.Context, request []byte) ([]byte, error) 
 	if errors.Is(err, drivers.ErrRefused) {
 		return nil, err // answered in order, see checkReply
 	}
+	w.endedUnread = before != nil && w.conn == before && read == w.stats.bytesIn.Load() && hungUp(err)
 	w.drop()
 	return nil, w.classify(ctx, err)
+}
+
+// hungUp tells whether the error is the other side's end of the connection.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // roundTrip writes the request and reads until its reply is whole. Replies to
