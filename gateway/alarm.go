@@ -57,11 +57,32 @@ func (g *Gateway) alarms(in plan.Input, st status.Status) []status.Alarm {
 			add(status.Warning, "no-fallback", u.cfg.Name, "%s has no timer of its own: if this gateway dies it keeps its last command until the service releases it.", u.cfg.Name)
 		}
 	}
+	g.slotAlarms(in, add)
 	for _, w := range g.cfg.Warnings {
 		add(status.Warning, "config", w, "%s", w)
 	}
 	g.alarmSince = began
 	return out
+}
+
+// slotAlarms names timeslots ahead that a person should look at.
+func (g *Gateway) slotAlarms(in plan.Input, add func(level, code, about, format string, args ...any)) {
+	for i := range in.Slots {
+		r := &in.Slots[i]
+		if r.Cancelled || !r.End.After(in.Now) {
+			continue
+		}
+		asked := plan.Asked(r, in.Policy)
+		switch {
+		case r.Problem != "":
+			add(status.Warning, "timeslot-invalid", r.EventID, "Timeslot %s can not be used: %s.", r.EventID, r.Problem)
+		case in.Site.MaxImportW > 0 && asked.OK && asked.V > in.Site.MaxImportW:
+			add(status.Warning, "above-site-rating", r.EventID, "Timeslot %s asks for %.0f kW, more than the site's service rating of %.0f kW; it is carried out as far as the devices reach.",
+				r.EventID, asked.V/1000, in.Site.MaxImportW/1000)
+		case r.IsMissing():
+			add(status.Warning, "timeslot-missing", r.EventID, "Leap no longer lists timeslot %s; by policy %s.", r.EventID, in.Policy.OnMissing)
+		}
+	}
 }
 
 func (g *Gateway) leapAlarms(now time.Time, add func(level, code, about, format string, args ...any)) {

@@ -52,7 +52,7 @@ func (g *Gateway) connect() error {
 	}
 	normals := g.events.normals(g.clock.Now())
 	for _, u := range g.units {
-		u.watch.restored = normals[u.cfg.Name]
+		u.watch.restored, u.watch.vehicle = normals[u.cfg.Name], u.cfg.Kind == drivers.Charger
 	}
 	g.control = &control{cfg: g.cfg, log: g.log, clock: g.clock, loads: g.loads, schedule: &g.schedule,
 		latch: g.latch, events: g.events, units: g.units, point: sitePoint(g.cfg), period: g.opts.Period,

@@ -185,6 +185,11 @@ func (g *Gateway) Timeslots(from, to time.Time) []status.Timeslot {
 		if s, ok := decided[r.EventID]; ok && s.Reason != "" {
 			t.State, t.Reason = s.State, string(s.Reason)
 		}
+		if t.State == dispatch.Completed {
+			if e, ok := g.event(r.EventID); ok {
+				t.State, t.Reason = outcome(t.State, t.Reason, e)
+			}
+		}
 		t.ReasonText = plan.ReasonText(plan.Reason(t.Reason))
 		out = append(out, t)
 	}

@@ -22,14 +22,18 @@ type event struct {
 	PreLoadW  drivers.Opt    `json:"pre_load_w"`
 	PreStart  time.Time      `json:"pre_start"`
 	// NormalW is what each load drew before it was commanded.
-	NormalW   map[string]drivers.Opt  `json:"normal_w"`
-	Intervals []interval              `json:"intervals"`
-	DeviceWh  map[string]float64      `json:"device_wh"`
-	ReasonS   map[plan.Reason]float64 `json:"reason_s"` // seconds by reason
-	LastW     float64                 `json:"last_target_w"`
-	running   bool                    // followed by this process
-	changed   bool                    // since it was last stored
-	urgent    bool                    // to be stored without waiting for the batch
+	NormalW   map[string]drivers.Opt `json:"normal_w"`
+	Intervals []interval             `json:"intervals"`
+	// Followed is true once it was active; Suppressed is the last reason for
+	// which it was not. Together they are what became of it.
+	Followed   bool                    `json:"followed"`
+	Suppressed plan.Reason             `json:"suppressed,omitempty"`
+	DeviceWh   map[string]float64      `json:"device_wh"`
+	ReasonS    map[plan.Reason]float64 `json:"reason_s"` // seconds by reason
+	LastW      float64                 `json:"last_target_w"`
+	running    bool                    // followed by this process
+	changed    bool                    // since it was last stored
+	urgent     bool                    // to be stored without waiting for the batch
 }
 
 // interval is one settlement interval of an event, measured so far.
@@ -80,7 +84,7 @@ func (es *events) forPlan(now time.Time) map[string]plan.Event {
 		if now.Sub(e.End) > 24*time.Hour {
 			continue
 		}
-		p := plan.Event{Running: e.running, PreLoadW: e.PreLoadW, PreStart: e.PreStart, LastTargetW: e.LastW}
+		p := plan.Event{Running: e.running, Begun: e.Begun, PreLoadW: e.PreLoadW, PreStart: e.PreStart, LastTargetW: e.LastW}
 		if iv := e.at(now); iv != nil {
 			p.IntervalTargetWh, p.IntervalDeliveredWh = iv.TargetWh, iv.DeliveredWh
 		}
@@ -118,11 +122,24 @@ func (es *events) account(last plan.Decision, in plan.Input) {
 		if e == nil || (md.State != dispatch.Active && md.State != dispatch.Armed) {
 			continue
 		}
-		from, to := later(last.Now, e.Start), earlier(now, e.End)
-		if d := to.Sub(from); d > 0 {
+		if from, d := e.overlap(last.Now, now); d > 0 {
 			e.book(md, servants(in, md.ID), from, d)
 		}
 	}
+	for _, s := range last.Slots {
+		if e := es.byID[s.EventID]; e != nil && s.State == dispatch.Suppressed {
+			if _, d := e.overlap(last.Now, now); d > 0 {
+				e.ReasonS[s.Reason] += d.Seconds()
+				e.changed = true
+			}
+		}
+	}
+}
+
+// overlap is the part of a stretch of time that lies in the timeslot.
+func (e *event) overlap(from, to time.Time) (time.Time, time.Duration) {
+	from, to = later(from, e.Start), earlier(to, e.End)
+	return from, to.Sub(from)
 }
 
 // servants are the devices that serve a meter and hold a command.
@@ -162,31 +179,50 @@ func (e *event) book(md *plan.MeterDecision, devices []plan.Device, from time.Ti
 	}
 }
 
-// begin makes sure that every timeslot that a decision prepares or follows has
-// an event, and remembers the target for the release.
-func (es *events) begin(d plan.Decision, schedule *dispatch.Schedule, evidence func(dispatch.Record) (drivers.Opt, map[string]drivers.Opt)) {
+// gather returns what was measured before a timeslot: the mean net load, and
+// what each load drew.
+type gather func(dispatch.Record) (drivers.Opt, map[string]drivers.Opt)
+
+// begin makes sure that every timeslot that a decision prepares, follows or
+// holds back has an event, and remembers what was planned, for the release.
+func (es *events) begin(d plan.Decision, schedule *dispatch.Schedule, evidence gather) {
 	es.mu.Lock()
 	defer es.mu.Unlock()
-	for i := range d.Meters {
-		md := &d.Meters[i]
-		if md.State != dispatch.Active && md.State != dispatch.Armed {
+	for _, s := range d.Slots {
+		known := s.State == dispatch.Active || s.State == dispatch.Armed || s.State == dispatch.Suppressed
+		r, ok := schedule.Get(s.EventID)
+		if !known || !ok || s.Reason == plan.NotOurMeter {
 			continue
 		}
-		r, ok := schedule.Get(md.EventID)
-		if !ok {
-			continue
-		}
-		e := es.byID[md.EventID]
+		e := es.byID[s.EventID]
 		if e == nil {
 			e = es.open(r, d.Now, schedule, evidence)
 		}
 		// Every field of a timeslot may change while it runs.
 		e.MeterID, e.Start, e.End = r.MeterID, r.Start, r.End
-		e.Reference = md.Reference
-		e.running = e.running || md.State == dispatch.Active
-		if md.PlannedW != e.LastW {
-			e.LastW, e.changed = md.PlannedW, true
+		if s.State == dispatch.Suppressed && e.Suppressed != s.Reason {
+			e.Suppressed, e.changed = s.Reason, true
 		}
+	}
+	for i := range d.Meters {
+		md := &d.Meters[i]
+		if e := es.byID[md.EventID]; e != nil && (md.State == dispatch.Active || md.State == dispatch.Armed) {
+			e.follow(md, d.Now)
+		}
+	}
+}
+
+// follow notes that a round prepares or follows the timeslot.
+func (e *event) follow(md *plan.MeterDecision, now time.Time) {
+	if e.Begun.IsZero() {
+		e.Begun = now
+	}
+	e.Reference = md.Reference
+	if md.State == dispatch.Active {
+		e.running, e.Followed = true, true
+	}
+	if md.PlannedW != e.LastW {
+		e.LastW, e.changed = md.PlannedW, true
 	}
 }
 
@@ -196,8 +232,8 @@ const mergeGap = time.Minute
 
 // open begins an event. In an unbroken row the evidence of the first timeslot
 // stays: the load during the one before says nothing of what is normal.
-func (es *events) open(r dispatch.Record, now time.Time, schedule *dispatch.Schedule, evidence func(dispatch.Record) (drivers.Opt, map[string]drivers.Opt)) *event {
-	e := &event{EventID: r.EventID, MeterID: r.MeterID, Start: r.Start, End: r.End, Begun: now,
+func (es *events) open(r dispatch.Record, now time.Time, schedule *dispatch.Schedule, evidence gather) *event {
+	e := &event{EventID: r.EventID, MeterID: r.MeterID, Start: r.Start, End: r.End,
 		DeviceWh: map[string]float64{}, ReasonS: map[plan.Reason]float64{}, changed: true, urgent: true}
 	var latest time.Time
 	for id, before := range es.byID {

@@ -79,7 +79,7 @@ func TestEventCountsOnlyItsOwnDevices(t *testing.T) {
 	es := newEvents()
 	schedule := dispatch.NewSchedule([]dispatch.Record{{Timeslot: dispatch.Timeslot{
 		EventID: "e", MeterID: "m", Start: start, End: start.Add(time.Hour)}}})
-	d := plan.Decision{Now: start, Meters: []plan.MeterDecision{{ID: "m", EventID: "e", State: dispatch.Active,
+	d := plan.Decision{Now: start, Slots: []plan.SlotDecision{{EventID: "e", MeterID: "m", State: dispatch.Active}}, Meters: []plan.MeterDecision{{ID: "m", EventID: "e", State: dispatch.Active,
 		TargetW: 3600, DeliveredW: drivers.Some(1800), PlannedW: 3600}}}
 	es.begin(d, schedule, func(dispatch.Record) (drivers.Opt, map[string]drivers.Opt) { return drivers.Opt{}, nil })
 	commanded := &drivers.Command{PowerW: 3600}
@@ -104,7 +104,7 @@ func TestRowOfTimeslotsKeepsTheEvidenceOfItsFirst(t *testing.T) {
 	next := dispatch.Record{Timeslot: dispatch.Timeslot{EventID: "b", MeterID: "m", Start: first.End, End: first.End.Add(time.Hour)}}
 	fresh := func(dispatch.Record) (drivers.Opt, map[string]drivers.Opt) { return drivers.Some(1), nil }
 	follow := func(es *events, s *dispatch.Schedule, id string, at time.Time) event {
-		es.begin(plan.Decision{Now: at, Meters: []plan.MeterDecision{{ID: "m", EventID: id, State: dispatch.Active}}}, s, fresh)
+		es.begin(plan.Decision{Now: at, Slots: []plan.SlotDecision{{EventID: id, MeterID: "m", State: dispatch.Active}}, Meters: []plan.MeterDecision{{ID: "m", EventID: id, State: dispatch.Active}}}, s, fresh)
 		e, _ := es.get(id)
 		return e
 	}
@@ -137,5 +137,24 @@ func TestGainIsMeasuredWhileTheTrimCreeps(t *testing.T) {
 	}
 	if !dead.unresponsive(now.Add(time.Minute)) {
 		t.Error("a battery that gives nothing for a minute is not called unresponsive")
+	}
+}
+
+func TestNormalOfAVehicleIsWhatItDrawsSinceItCharges(t *testing.T) {
+	w := watch{vehicle: true}
+	now := time.Date(2026, 7, 21, 14, 0, 0, 0, time.UTC)
+	for i := range 40 {
+		power := 0.0
+		if i >= 32 {
+			power = min(11000, 2000*float64(i-31)) // plugged in 8 s ago, ramps up
+		}
+		w.note(now.Add(time.Duration(i)*time.Second), nil, drivers.Some(power), true)
+	}
+	if got := w.normalW(); got.V != 11000 {
+		t.Errorf("charging: got %v W, want what it draws now", got.V)
+	}
+	w.note(now.Add(41*time.Second), nil, drivers.Some(0), true)
+	if got := w.normalW(); !got.OK || got.V != 0 {
+		t.Errorf("ended: got %+v, want 0", got)
 	}
 }

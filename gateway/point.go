@@ -23,7 +23,7 @@ const (
 	// meter out and to cover the time by which it lags behind a battery's own
 	// reading (domain.md 4.6: 1 s), short enough to follow an appliance.
 	pointMean = 3
-	pointLow  = 5
+	pointLow  = 3
 	// pointForget is how long uncontrolled load stands still before it is
 	// taken from the meter alone, when a commanded device is silent.
 	pointForget = 5 * time.Minute
@@ -87,7 +87,7 @@ func given(devices []plan.Device) drivers.Opt {
 				return drivers.Opt{}
 			}
 		case drivers.Charger, drivers.Thermostat, drivers.Relay:
-			if d.Commanded == nil {
+			if d.Commanded == nil && !d.Held {
 				continue
 			}
 			if d.Fresh && d.PowerW.OK && d.NormalW.OK {

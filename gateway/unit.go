@@ -27,6 +27,7 @@ func (u *unit) staleAfter() time.Duration { return max(3*u.every, 5*time.Second)
 
 // watch derives from the readings what the planner needs beyond the latest.
 type watch struct {
+	vehicle   bool      // a charger's
 	free      []float64 // W, one a round, of the last minute without a command
 	restored  drivers.Opt
 	normal    drivers.Opt // frozen while commanded
@@ -38,6 +39,7 @@ type watch struct {
 	anchor    float64   // W, the command about which the last ones moved little
 	anchored  time.Time // since when
 	told      []float64 // W, the commands of the last rounds
+	deafSince time.Time // since when a command shows no effect; zero when it does
 }
 
 const (
@@ -48,8 +50,9 @@ const (
 	// toldWindow is how many rounds of commands are averaged: what is measured
 	// follows the command of some seconds ago.
 	toldWindow = 5
-	// noResponseAfter is when a settled command without effect is a fault.
-	noResponseAfter = 30 * time.Second
+	// noResponseAfter is when a command without effect is a fault: slow
+	// batteries show a fifth of it after 10 s.
+	noResponseAfter = 20 * time.Second
 	// judgedFromW is the smallest command whose effect can be told from noise.
 	judgedFromW = 300
 	// respondsFrom is the share of a command that counts as following it.
@@ -64,7 +67,7 @@ func (w *watch) note(now time.Time, command *drivers.Command, power drivers.Opt,
 	w.freeSince, w.anchored = earlier(w.freeSince, now), earlier(w.anchored, now)
 	switch {
 	case command == nil && w.command != nil:
-		w.freeSince, w.free, w.gain, w.restored, w.told = now, nil, drivers.Opt{}, drivers.Opt{}, nil
+		*w = watch{vehicle: w.vehicle, freeSince: now}
 	case command != nil && w.command == nil:
 		w.heldSince, w.changedAt = now, now
 		w.freeze()
@@ -83,6 +86,20 @@ func (w *watch) note(now time.Time, command *drivers.Command, power drivers.Opt,
 	}
 }
 
+// charging is a vehicle's power since it began to charge: the zeros before say
+// nothing of what it draws, nor do the seconds in which it ramped up.
+func charging(free []float64) drivers.Opt {
+	const chargingW = 300
+	var run []float64
+	for i := len(free) - 1; i >= 0 && free[i] >= chargingW; i-- {
+		run = append(run, free[i])
+	}
+	if len(run) == 0 {
+		return drivers.Some(0)
+	}
+	return drivers.Some(math.Max(mean(run), run[0]))
+}
+
 // freeze keeps what the device drew before it was commanded. After a restart
 // in the middle of a timeslot the stored value counts, not what the still
 // commanded device draws now.
@@ -91,18 +108,17 @@ func (w *watch) freeze() {
 		w.normal = w.restored
 		return
 	}
-	w.normal = w.mean()
+	w.normal = w.usual()
 }
 
-func (w *watch) mean() drivers.Opt {
-	if len(w.free) == 0 {
+func (w *watch) usual() drivers.Opt {
+	switch {
+	case len(w.free) == 0:
 		return w.restored
+	case w.vehicle:
+		return charging(w.free)
 	}
-	var sum float64
-	for _, v := range w.free {
-		sum += v
-	}
-	return drivers.Some(sum / float64(len(w.free)))
+	return drivers.Some(mean(w.free))
 }
 
 // normalW is what the device draws when left alone.
@@ -113,7 +129,7 @@ func (w *watch) normalW() drivers.Opt {
 	if w.restored.OK && len(w.free) < normalWindow/2 {
 		return w.restored
 	}
-	return w.mean()
+	return w.usual()
 }
 
 // judge measures how much of a settled command arrives. Small moves, as the
@@ -129,7 +145,17 @@ func (w *watch) judge(now time.Time, power drivers.Opt) {
 	if math.Abs(asked-w.anchor) > math.Max(100, 0.05*math.Abs(w.anchor)) || len(w.told) == 1 {
 		w.anchor, w.anchored = asked, now
 	}
-	if !power.OK || math.Abs(asked) < judgedFromW || now.Sub(w.anchored) < settleAfter {
+	if !power.OK || math.Abs(asked) < judgedFromW {
+		w.deafSince = time.Time{}
+		return
+	}
+	switch {
+	case power.V/asked >= respondsFrom:
+		w.deafSince = time.Time{}
+	case w.deafSince.IsZero():
+		w.deafSince = now
+	}
+	if now.Sub(w.anchored) < settleAfter {
 		return
 	}
 	seen := power.V / mean(w.told)
@@ -141,9 +167,9 @@ func (w *watch) judge(now time.Time, power drivers.Opt) {
 	w.gain = drivers.Some(w.gain.V + weight*(seen-w.gain.V))
 }
 
-// unresponsive tells whether a battery's settled command shows no effect.
+// unresponsive tells whether a battery's command shows no effect.
 func (w *watch) unresponsive(now time.Time) bool {
-	return w.command != nil && w.gain.OK && w.gain.V < respondsFrom && now.Sub(w.anchored) >= noResponseAfter
+	return w.command != nil && !w.deafSince.IsZero() && now.Sub(w.deafSince) >= noResponseAfter
 }
 
 // view is the device as the planner sees it. The age of the reading is taken
@@ -161,6 +187,8 @@ func (u *unit) view(now time.Time, s bus.Snapshot) plan.Device {
 		NormalW:       u.watch.normalW(), Commanded: u.watch.command,
 		ChangedAt: u.watch.changedAt, HeldSince: u.watch.heldSince, FreeSince: u.watch.freeSince,
 		Gain: u.watch.gain, Unresponsive: u.watch.unresponsive(now),
+		Held:    u.watch.command == nil && u.watch.restored.OK,
+		Refused: s.Lease != nil && s.AppliedAt.IsZero() && s.Online && s.LastError != "",
 	}
 	if fresh {
 		d.PowerW = s.Reading.PowerW

@@ -54,7 +54,10 @@ func (rd *round) devicesOf(m *Meter) []*Device {
 // afford, and no more than it gives where it does not follow its command.
 func (rd *round) reachable(d *Device, r *dispatch.Record, end time.Time) (float64, Reason) {
 	p, why := rd.affordable(d, r, end)
-	if d.Unresponsive {
+	switch {
+	case d.Refused:
+		return math.Min(p, math.Max(0, d.PowerW.Or(0))), CommandRefused
+	case d.Unresponsive:
 		return math.Min(p, math.Max(0, d.PowerW.Or(0))), NoResponse
 	}
 	return p, why
@@ -69,7 +72,11 @@ func (rd *round) batteryPower(devices []*Device, r *dispatch.Record, end time.Ti
 			continue
 		}
 		p, reason := rd.reachable(dev, r, end)
-		if reason != PowerLimit && reason != NoResponse {
+		switch reason {
+		case PowerLimit:
+		case NoResponse, CommandRefused:
+			why = reason
+		default:
 			why = ShortOfEnergy
 		}
 		sum += p
@@ -101,7 +108,7 @@ func (rd *round) batteries(devices []*Device, r *dispatch.Record, end time.Time,
 			s.giveW += more * left / spare
 		}
 		switch {
-		case dev.Unresponsive, p == 0, s.giveW >= p && restW-fixed > more:
+		case dev.Unresponsive, dev.Refused, p == 0, s.giveW >= p && restW-fixed > more:
 			s.reason = why
 		case s.giveW == 0:
 			s.reason = NotNeeded
@@ -111,7 +118,7 @@ func (rd *round) batteries(devices []*Device, r *dispatch.Record, end time.Time,
 		s.used, s.bounded = true, s.bounded || bounded
 		afford, _ := rd.affordable(dev, r, end)
 		s.barred, s.probeW = s.giveW == 0 && afford == 0, 0
-		if dev.Unresponsive && !s.barred {
+		if (dev.Unresponsive || dev.Refused) && !s.barred {
 			s.probeW = math.Min(math.Min(afford, restW), probeW)
 		}
 		given += s.giveW
@@ -151,8 +158,8 @@ func (rd *round) cuts(devices []*Device) float64 {
 		s := rd.shares[d.Name]
 		switch {
 		case d.Kind == drivers.Battery:
-		case d.Kind == drivers.Charger && s.used && d.Commanded == nil:
-		case d.Kind == drivers.Charger && s.used && rd.in.Now.Sub(d.ChangedAt) < followsWithin:
+		case d.Kind == drivers.Charger && s.used && d.Commanded == nil && !d.Held:
+		case d.Kind == drivers.Charger && s.used && d.Commanded != nil && rd.in.Now.Sub(d.ChangedAt) < followsWithin:
 			sum += math.Max(d.GivenW().Or(0), s.giveW*followed(rd.in.Now.Sub(d.ChangedAt)))
 		default:
 			sum += d.GivenW().Or(0)

@@ -80,7 +80,7 @@ func (rd *round) busy(d *Device) bool {
 func (rd *round) batteryCommand(d *Device, s *share) float64 {
 	limit := d.MaxDischargeW.Or(0)
 	target := s.giveW
-	if d.Unresponsive {
+	if d.Unresponsive || d.Refused {
 		target = math.Max(target, s.probeW)
 	} else if g := d.Gain; g.OK && !s.bounded {
 		// The correction alone never reaches beyond the export limit.
@@ -106,7 +106,7 @@ func (rd *round) batteryCommand(d *Device, s *share) float64 {
 	if s.bounded {
 		// Near the export limit the meter shows our own ramp late; approach it
 		// so slowly that the delay can not carry us over.
-		up = math.Min(step, math.Max(20, 0.25*(target-from)))
+		up = math.Min(step, math.Max(20, 0.3*(target-from)))
 	}
 	down := step
 	if s.bounded || s.barred {

@@ -43,8 +43,9 @@ type MeterDecision struct {
 	ID      string         `json:"id"`
 	State   dispatch.State `json:"state"` // active, armed, suppressed, or empty when nothing runs
 	EventID string         `json:"event_id,omitempty"`
-	// AskedW is what the timeslot asks for; unknown where it asks for the most
-	// that the site can give.
+	// AskedW is what the timeslot itself asks for; unknown where it asks for
+	// the most that the site can give. TargetW may be more, where a timeslot
+	// that ranks lower raises it.
 	AskedW drivers.Opt `json:"asked_w"`
 	// TargetW is what this round aims for after the caps and limits.
 	TargetW float64 `json:"target_w"`
@@ -93,29 +94,32 @@ const (
 	MeterStale      Reason = "meter-stale"
 	MeterUnknown    Reason = "meter-never-read"
 	Behind          Reason = "ramping"
+	UnderDelivered  Reason = "under-delivered"
+	NotMeasured     Reason = "not-measured"
 )
 
 // Reasons of devices.
 const (
-	Following     Reason = "following"
-	NotNeeded     Reason = "not-needed"
-	DeviceStale   Reason = "device-stale"
-	PowerLimit    Reason = "power-limit"
-	EnergySpread  Reason = "energy-spread"
-	ReserveSoC    Reason = "reserve-reached"
-	SoCUnknown    Reason = "soc-unknown"
-	KeptForLater  Reason = "kept-for-later"
-	NotCharging   Reason = "not-charging"
-	MinCurrent    Reason = "min-current"
-	Paused        Reason = "paused"
-	Inhibited     Reason = "inhibited"
-	Shifted       Reason = "set-point-shifted"
-	MaxOffReached Reason = "max-off-reached"
-	ComfortLimit  Reason = "comfort-limit"
-	NoResponse    Reason = "no-response"
-	MeasuresOnly  Reason = "measures-only"
-	NotInUse      Reason = "not-in-use"
-	DryRun        Reason = "dry-run"
+	Following      Reason = "following"
+	NotNeeded      Reason = "not-needed"
+	DeviceStale    Reason = "device-stale"
+	PowerLimit     Reason = "power-limit"
+	EnergySpread   Reason = "energy-spread"
+	ReserveSoC     Reason = "reserve-reached"
+	SoCUnknown     Reason = "soc-unknown"
+	KeptForLater   Reason = "kept-for-later"
+	NotCharging    Reason = "not-charging"
+	MinCurrent     Reason = "min-current"
+	Paused         Reason = "paused"
+	Inhibited      Reason = "inhibited"
+	Shifted        Reason = "set-point-shifted"
+	MaxOffReached  Reason = "max-off-reached"
+	ComfortLimit   Reason = "comfort-limit"
+	NoResponse     Reason = "no-response"
+	CommandRefused Reason = "command-refused"
+	MeasuresOnly   Reason = "measures-only"
+	NotInUse       Reason = "not-in-use"
+	DryRun         Reason = "dry-run"
 )
 
 // ReasonText is one line for people; every reason has one.
@@ -146,6 +150,9 @@ func reasonTexts() map[Reason]string {
 		MeterStale:      "the site's meter is silent; devices hold their share",
 		MeterUnknown:    "the site's meter has not been read, so export can not be excluded",
 		Behind:          "devices are on their way to the target",
+		UnderDelivered:  "less is measured than the devices were asked for",
+		NotMeasured:     "nothing was measured in this time",
+		CommandRefused:  "answers and does not take its command; its last error says why",
 		Following:       "gives its share",
 		NotNeeded:       "others give enough",
 		DeviceStale:     "no recent reading, so no command; the last one runs out",

@@ -118,6 +118,9 @@ func settle(in Input) Decision {
 				dev.Commanded = &c
 				if dev.Kind == drivers.Battery {
 					dev.PowerW = drivers.Some(c.PowerW)
+					if pt := in.Site.Point; pt.Fresh {
+						pt.LoadW = drivers.Some(pt.UncontrolledW.V - c.PowerW)
+					}
 				}
 			}
 		}

@@ -139,6 +139,11 @@ type Device struct {
 	HeldSince time.Time        `json:"held_since,omitzero"`
 	// FreeSince is when the last command ended.
 	FreeSince time.Time `json:"free_since,omitzero"`
+	// Held: an earlier process of ours commanded it, this one has not yet, and
+	// its own timer still holds it.
+	Held bool `json:"held,omitempty"`
+	// Refused is true when it answers and does not take its command.
+	Refused bool `json:"refused,omitempty"`
 	// Gain is measured over commanded power once a command has settled.
 	Gain drivers.Opt `json:"gain"`
 	// Unresponsive is true when a settled command shows no effect.
@@ -157,6 +162,8 @@ type Event struct {
 	// The running settlement interval, measured so far.
 	IntervalTargetWh    float64 `json:"interval_target_wh"`
 	IntervalDeliveredWh float64 `json:"interval_delivered_wh"`
+	// Begun is when it was first prepared or followed.
+	Begun time.Time `json:"begun,omitzero"`
 	// LastTargetW is the target last followed, for the release.
 	LastTargetW float64 `json:"last_target_w"`
 }
@@ -180,7 +187,7 @@ func (d *Device) GivenW() drivers.Opt {
 	if d.Kind == drivers.Battery {
 		return d.PowerW
 	}
-	if d.Commanded == nil {
+	if d.Commanded == nil && !d.Held {
 		return drivers.Some(0)
 	}
 	if !d.NormalW.OK {

@@ -83,9 +83,12 @@ func (rd *round) idleMeter(m *Meter) MeterDecision {
 	if rd.in.Stopped {
 		md.Reason = OwnerStop
 	}
-	for _, s := range rd.out.Slots {
+	for i, s := range rd.out.Slots {
 		if s.MeterID == m.ID && s.State == dispatch.Suppressed {
 			md.State, md.EventID, md.Reason = s.State, s.EventID, s.Reason
+			if w := asked(&rd.in.Slots[i], rd.in.Policy); !math.IsInf(w, 0) {
+				md.AskedW = drivers.Some(w)
+			}
 		}
 	}
 	return md
@@ -127,8 +130,10 @@ func (rd *round) serve(d demand) {
 	md := MeterDecision{ID: m.ID, State: d.state, PlannedW: givenW, EventID: d.rec.EventID, Reference: referenceInUse(m, w),
 		BaselineW: baseline(m, w, d.ev), DeliveredW: rd.deliveredW(m, w, d.ev), Reason: OnTarget}
 	md.TargetW = math.Min(wantW, math.Min(givenW, bound))
+	if !math.IsInf(d.wantW, 0) {
+		md.AskedW = drivers.Some(d.wantW)
+	}
 	if !math.IsInf(wantW, 0) {
-		md.AskedW = drivers.Some(wantW)
 		md.TargetW = wantW
 	}
 	rd.explainShort(&md, d, aimW, givenW, limited, boundReason, deviceReason)
@@ -151,24 +156,57 @@ func (rd *round) explainShort(md *MeterDecision, d demand, aimW, givenW float64,
 	if d.state == dispatch.Armed || !md.AskedW.OK {
 		return
 	}
-	switch {
-	case limited:
-		md.ShortW = math.Max(0, md.AskedW.V-givenW)
-		if md.Reason == OnTarget {
-			md.Reason = boundReason
-		}
-	case givenW < aimW-tolerance:
-		md.ShortW = math.Max(0, math.Min(md.AskedW.V, aimW)-givenW)
-		if md.Reason == OnTarget {
+	// What another timeslot would like on top is no commitment.
+	need := math.Min(md.AskedW.V, math.Max(aimW, 0))
+	if limited {
+		need = md.AskedW.V
+	}
+	if short := need - givenW; short > tolerance {
+		md.ShortW = short
+		if md.Reason == OnTarget && limited {
+			md.Reason = rd.boundedReason(d, boundReason)
+		} else if md.Reason == OnTarget {
 			md.Reason = deviceReason
 		}
 	}
-	if md.ShortW < tolerance {
-		md.ShortW = 0
+	rd.explainMeasured(md, d, tolerance)
+}
+
+// boundedReason is why a bounded plan falls short. While the site still draws
+// well above its bound the devices are on their way there.
+func (rd *round) boundedReason(d demand, why Reason) Reason {
+	const near = 500 // W
+	pt := rd.in.Site.Point
+	if d.meter.Point != nil {
+		pt = d.meter.Point
 	}
-	if md.Reason == OnTarget && md.DeliveredW.Or(0) < 0.9*md.TargetW-tolerance {
-		md.Reason = Behind
+	if pt != nil && pt.Fresh && pt.LoadW.V > floorW(d.rec, rd.in.Site)+near {
+		return Behind
 	}
+	return why
+}
+
+// reachedAfter is how long after its start a timeslot may still be ramping.
+const reachedAfter = 30 * time.Second
+
+// explainMeasured corrects a plan that looks good by what is measured.
+func (rd *round) explainMeasured(md *MeterDecision, d demand, tolerance float64) {
+	missing := math.Min(md.AskedW.V, md.TargetW) - md.DeliveredW.Or(0)
+	if !md.DeliveredW.OK || missing < 0.1*md.TargetW+tolerance || md.Reason != OnTarget {
+		return
+	}
+	md.Reason = Behind
+	if !d.ev.Begun.IsZero() && rd.in.Now.Sub(later(d.ev.Begun, d.rec.Start)) > reachedAfter {
+		md.Reason = UnderDelivered
+		md.ShortW = math.Max(md.ShortW, missing)
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // meterSilent tells whether a utility meter's point can not be read now.

@@ -75,23 +75,21 @@ func (rd *round) lead(r *dispatch.Record, m *Meter) time.Duration {
 	if m == nil {
 		return 0
 	}
-	target, slew, longest := asked(r, rd.in.Policy), 0.0, time.Duration(0)
+	slew, most, longest := 0.0, 0.0, time.Duration(0)
 	for _, name := range m.Devices {
 		d := rd.in.device(name)
 		switch {
 		case d == nil:
 		case d.Kind == drivers.Battery:
 			slew += slewW(d)
+			most += d.MaxDischargeW.Or(0)
 		case d.Kind == drivers.Charger:
 			longest = chargerLead
 		}
 	}
 	if slew > 0 {
-		ramp := deadTime
-		if !math.IsInf(target, 0) {
-			ramp += time.Duration(target / slew * float64(time.Second))
-		}
-		longest = max(longest, ramp)
+		target := math.Min(asked(r, rd.in.Policy), most)
+		longest = max(longest, deadTime+time.Duration(target/slew*float64(time.Second)))
 	}
 	return min(longest, time.Minute)
 }

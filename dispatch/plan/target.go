@@ -10,6 +10,10 @@ import (
 
 const wattsPerKW = 1000
 
+// Asked returns what a timeslot asks for in W, unknown where it asks for the
+// most that the site can give.
+func Asked(r *dispatch.Record, p Policy) drivers.Opt { return drivers.Some(asked(r, p)) }
+
 // asked returns what a timeslot asks for in W after cap and basis, or +Inf for
 // "the most that the site can give". The rules are the rows energy_kw and the
 // three caps of domain.md 2.2.

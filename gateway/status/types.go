@@ -159,6 +159,7 @@ type Report struct {
 	MeterID     string         `json:"meter_id"`
 	Start       time.Time      `json:"start"`
 	End         time.Time      `json:"end"`
+	CancelledAt time.Time      `json:"cancelled_at,omitzero"`
 	State       dispatch.State `json:"state"`
 	Programs    []string       `json:"programs"`
 	Cap         dispatch.Cap   `json:"cap"`
