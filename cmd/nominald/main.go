@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // 450 KB: a minimal system may have no zones, and every config names one
 )
 
 func main() {

@@ -88,7 +88,7 @@ func (w *Worker) sleep(ctx context.Context) {
 func (w *Worker) shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
 	defer cancel()
-	var todo []*Port
+	var pending []*Port
 	for _, p := range w.ports {
 		if p.wish == nothing || p.snap.Neutral {
 			continue
@@ -98,18 +98,18 @@ func (w *Worker) shutdown(ctx context.Context) error {
 			continue
 		}
 		p.want(rest, drivers.Command{}, time.Now())
-		todo = append(todo, p)
+		pending = append(pending, p)
 	}
-	slices.SortStableFunc(todo, func(a, b *Port) int { return a.lost - b.lost })
-	held := slices.DeleteFunc(slices.Clone(todo), func(p *Port) bool { return p.snap.AppliedAt.IsZero() })
-	for len(todo) > 0 {
-		left := len(todo)
-		todo = slices.DeleteFunc(todo, func(p *Port) bool {
+	slices.SortStableFunc(pending, func(a, b *Port) int { return a.lost - b.lost })
+	held := slices.DeleteFunc(slices.Clone(pending), func(p *Port) bool { return p.snap.AppliedAt.IsZero() })
+	for len(pending) > 0 {
+		left := len(pending)
+		pending = slices.DeleteFunc(pending, func(p *Port) bool {
 			over := w.retire(ctx, p, left)
 			left--
 			return over
 		})
-		if len(todo) > 0 {
+		if len(pending) > 0 {
 			pause(ctx, shutdownPause)
 		}
 	}
