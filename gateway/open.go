@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"nominald/drivers"
@@ -41,7 +42,8 @@ type keepsake func(device string) memory
 // to its warnings what it does otherwise than the config's words suggest.
 func CheckDevices(cfg *config.Config) error {
 	for _, b := range cfg.Buses {
-		if b.Serial != "" {
+		used := slices.ContainsFunc(cfg.Devices, func(d config.Device) bool { return d.Bus == b.Name })
+		if b.Serial != "" && used {
 			return cfg.Fault("buses", b.Name, "serial", b.Serial,
 				"a TCP endpoint", "reach the device through a Modbus TCP gateway: this version drives Modbus TCP only")
 		}
@@ -72,7 +74,11 @@ func openAll(cfg *config.Config, log *slog.Logger, keep keepsake) ([]*bus.Worker
 	lines := newLines(cfg)
 	byBus := map[string]*bus.Worker{}
 	for _, b := range cfg.Buses {
-		byBus[b.Name] = newWorker(b.Name, lines[b.Name], log)
+		line, ok := lines[b.Name]
+		if !ok {
+			continue
+		}
+		byBus[b.Name] = newWorker(b.Name, line, log)
 		workers = append(workers, byBus[b.Name])
 	}
 	for _, d := range cfg.Devices {
@@ -96,7 +102,9 @@ func openAll(cfg *config.Config, log *slog.Logger, keep keepsake) ([]*bus.Worker
 func newLines(cfg *config.Config) map[string]*modbus.Line {
 	lines := map[string]*modbus.Line{}
 	for _, b := range cfg.Buses {
-		lines[b.Name] = modbus.NewTCP(b.TCP, modbus.Options{})
+		if b.TCP != "" {
+			lines[b.Name] = modbus.NewTCP(b.TCP, modbus.Options{})
+		}
 	}
 	return lines
 }
@@ -110,6 +118,9 @@ func openDevice(d config.Device, line *modbus.Line, keep keepsake, passive bool)
 	if d.Profile == profileRelay {
 		return gpio.NewRelay(gpio.Options{Line: d.GPIO, ActiveLow: d.ActiveLow,
 			MinOff: d.MinOff, MaxOff: d.MaxOff, Remember: keep(d.Name), Passive: passive}), nil
+	}
+	if line == nil {
+		return nil, fmt.Errorf("device %s: bus %s is no TCP endpoint", d.Name, d.Bus)
 	}
 	u := line.Unit(byte(d.Unit))
 	allow := func(first, last uint16) {
