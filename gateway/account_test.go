@@ -26,16 +26,16 @@ func TestReportNeverShrinksTheTargetByWhatWasNotMeasured(t *testing.T) {
 	// Five minutes of the first interval were measured, then the gateway was
 	// down, then the second was measured whole and beyond its target.
 	e := event{Followed: true, Intervals: []interval{
-		{Start: r.Start, TargetWh: 333, DeliveredWh: 333, Seconds: 300},
-		{Start: r.Start.Add(15 * time.Minute), TargetWh: 1000, DeliveredWh: 1100, Seconds: 900},
+		{Start: r.Start, AskedWh: 1000.0 / 3, DeliveredWh: 1000.0 / 3, Seconds: 300},
+		{Start: r.Start.Add(15 * time.Minute), AskedWh: 1000, DeliveredWh: 1100, Seconds: 900},
 	}}
 	var rep status.Report
 	accountOf(r, e, r.End.Add(time.Hour), plan.Policy{Basis: plan.BasisEnergy}).fill(&rep)
 	if got := *rep.TargetKWh; math.Abs(got-2) > 1e-9 {
 		t.Errorf("target %v kWh, want the 2 kWh of the whole half hour", got)
 	}
-	if got := *rep.Ratio; math.Abs(got-1.333/2) > 1e-9 {
-		t.Errorf("ratio %v, want (333 + 1000) / 2000: the excess of one interval pays for no other", got)
+	if got := *rep.Ratio; math.Abs(got-4.0/6) > 1e-9 {
+		t.Errorf("ratio %v, want (333.3 + 1000) / 2000: the excess of one interval pays for no other", got)
 	}
 	if math.Abs(rep.Coverage-1200.0/1800) > 1e-9 {
 		t.Errorf("coverage %v, want two thirds", rep.Coverage)
@@ -68,10 +68,24 @@ func TestReportOfWhatWasHeldBack(t *testing.T) {
 
 func TestReportOfACancelledTimeslotEndsWithIt(t *testing.T) {
 	r := halfHour(func(r *dispatch.Record) { r.Cancelled, r.CancelledAt = true, r.Start.Add(15*time.Minute) })
-	e := event{Followed: true, Intervals: []interval{{Start: r.Start, TargetWh: 1000, DeliveredWh: 1000, Seconds: 900}}}
+	e := event{Followed: true, Intervals: []interval{{Start: r.Start, AskedWh: 1000, DeliveredWh: 1000, Seconds: 900}}}
 	var rep status.Report
 	accountOf(r, e, r.End, plan.Policy{Basis: plan.BasisEnergy}).fill(&rep)
 	if *rep.TargetKWh != 1 || *rep.Ratio != 1 || rep.Coverage != 1 {
 		t.Errorf("target %v, ratio %v, coverage %v; want 1 kWh, all delivered and measured", *rep.TargetKWh, *rep.Ratio, rep.Coverage)
+	}
+}
+
+// A change of the award in flight is owed from then on, not from the start.
+func TestReportAfterAChangeInFlight(t *testing.T) {
+	r := halfHour() // 4 kW now; it was 2 kW in the first interval
+	e := event{Followed: true, Intervals: []interval{
+		{Start: r.Start, AskedWh: 500, DeliveredWh: 500, Seconds: 900},
+		{Start: r.Start.Add(15 * time.Minute), AskedWh: 1000, DeliveredWh: 1000, Seconds: 900},
+	}}
+	var rep status.Report
+	accountOf(r, e, r.End, plan.Policy{Basis: plan.BasisEnergy}).fill(&rep)
+	if *rep.TargetKWh != 1.5 || *rep.Ratio != 1 || len(rep.Shortfalls) != 0 {
+		t.Errorf("target %v, ratio %v, shortfalls %v; want 1.5 kWh, all delivered", *rep.TargetKWh, *rep.Ratio, rep.Shortfalls)
 	}
 }

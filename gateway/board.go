@@ -62,9 +62,6 @@ func (g *Gateway) showMeter(in plan.Input, md *plan.MeterDecision) status.Meter 
 	m := status.Meter{ID: md.ID, State: orIdle(md.State), EventID: md.EventID, Reference: string(md.Reference),
 		ReferenceW: known(md.BaselineW), DeliveredW: known(md.DeliveredW),
 		Reason: string(md.Reason), ReasonText: plan.ReasonText(md.Reason)}
-	if !g.cfg.Site.Armed && (md.State == dispatch.Active || md.State == dispatch.Armed) {
-		m.Reason, m.ReasonText = string(plan.DryRun), plan.ReasonText(plan.DryRun)
-	}
 	if md.EventID == "" || md.State == "" {
 		return m
 	}

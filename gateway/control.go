@@ -76,11 +76,23 @@ func (c *control) round() {
 	c.events.account(c.last, in)
 	in.Events = c.events.forPlan(in.Now)
 	d := plan.Round(in)
+	if !c.cfg.Site.Armed {
+		asDryRun(&d)
+	}
 	c.events.begin(d, c.schedule.Load(), c.evidence)
 	c.act(in, d)
 	c.logChanges(d)
 	c.publish(in, d)
 	c.last = d
+}
+
+// asDryRun says of what would be followed that nothing is written.
+func asDryRun(d *plan.Decision) {
+	for i := range d.Meters {
+		if m := &d.Meters[i]; m.State == dispatch.Active || m.State == dispatch.Armed {
+			m.Reason, m.ShortW = plan.DryRun, 0
+		}
+	}
 }
 
 // look gathers what a round may know.
@@ -235,12 +247,19 @@ const leastEvidence = 30 * time.Second
 
 // evidence is what the site drew before a timeslot began.
 func (c *control) evidence(r dispatch.Record) (drivers.Opt, map[string]drivers.Opt) {
-	to := c.clock.Now()
+	now := c.clock.Now()
+	to := now
 	if r.FirstSeen.Before(r.Start) && to.After(r.Start) {
 		to = r.Start // after a restart: do not average the timeslot itself
 	}
+	from := to.Add(-evidenceWindow)
+	// What this process has measured itself is in memory. Only one that is
+	// younger than that looks for what an earlier one has stored.
+	if own := now.Add(-time.Since(c.born)).Add(time.Second); own.After(from) && to.Sub(own) >= leastEvidence {
+		from = own
+	}
 	var load drivers.Opt
-	if meanW, coverage, err := c.loads.Mean(loadlog.Site, to.Add(-evidenceWindow), to); err == nil && coverage >= leastEvidence.Seconds()/evidenceWindow.Seconds() {
+	if meanW, coverage, err := c.loads.Mean(loadlog.Site, from, to); err == nil && coverage*to.Sub(from).Seconds() >= 0.9*leastEvidence.Seconds() {
 		load = drivers.Some(meanW)
 	}
 	normals := map[string]drivers.Opt{}

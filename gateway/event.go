@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"math"
 	"sync"
 	"time"
 
@@ -31,15 +32,21 @@ type event struct {
 	DeviceWh   map[string]float64      `json:"device_wh"`
 	ReasonS    map[plan.Reason]float64 `json:"reason_s"` // seconds by reason
 	LastW      float64                 `json:"last_target_w"`
-	running    bool                    // followed by this process
-	changed    bool                    // since it was last stored
-	urgent     bool                    // to be stored without waiting for the batch
+	HeldS      float64                 `json:"held_s"` // seconds in which it was held back
+	// Since when about the same was planned without a pause, by this process.
+	steadyW     float64
+	steadySince time.Time
+	followedAt  time.Time
+	running     bool // followed by this process
+	changed     bool // since it was last stored
+	urgent      bool // to be stored without waiting for the batch
 }
 
 // interval is one settlement interval of an event, measured so far.
 type interval struct {
 	Start       time.Time `json:"start"`
-	TargetWh    float64   `json:"target_wh"`
+	TargetWh    float64   `json:"target_wh"` // aimed for while it was measured
+	AskedWh     float64   `json:"asked_wh"`  // what the timeslot itself asked for then
 	DeliveredWh float64   `json:"delivered_wh"`
 	Seconds     float64   `json:"seconds"` // measured
 }
@@ -84,7 +91,7 @@ func (es *events) forPlan(now time.Time) map[string]plan.Event {
 		if now.Sub(e.End) > 24*time.Hour {
 			continue
 		}
-		p := plan.Event{Running: e.running, Begun: e.Begun, PreLoadW: e.PreLoadW, PreStart: e.PreStart, LastTargetW: e.LastW}
+		p := plan.Event{Running: e.running, SteadySince: e.steadySince, PreLoadW: e.PreLoadW, PreStart: e.PreStart, LastTargetW: e.LastW}
 		if iv := e.at(now); iv != nil {
 			p.IntervalTargetWh, p.IntervalDeliveredWh = iv.TargetWh, iv.DeliveredWh
 		}
@@ -130,6 +137,7 @@ func (es *events) account(last plan.Decision, in plan.Input) {
 		if e := es.byID[s.EventID]; e != nil && s.State == dispatch.Suppressed {
 			if _, d := e.overlap(last.Now, now); d > 0 {
 				e.ReasonS[s.Reason] += d.Seconds()
+				e.HeldS += d.Seconds()
 				e.changed = true
 			}
 		}
@@ -160,16 +168,17 @@ func servants(in plan.Input, meterID string) []plan.Device {
 // book adds a stretch of time to an event.
 func (e *event) book(md *plan.MeterDecision, devices []plan.Device, from time.Time, d time.Duration) {
 	e.changed = true
-	e.ReasonS[md.Reason] += d.Seconds()
 	if !md.DeliveredW.OK {
 		return
 	}
+	e.ReasonS[md.Reason] += d.Seconds()
 	iv := e.at(from)
 	if iv == nil {
 		e.Intervals = append(e.Intervals, interval{Start: intervalStart(from)})
 		iv = &e.Intervals[len(e.Intervals)-1]
 	}
 	iv.TargetWh += md.TargetW * d.Hours()
+	iv.AskedWh += md.AskedW.Or(md.TargetW) * d.Hours()
 	iv.DeliveredWh += md.DeliveredW.V * d.Hours()
 	iv.Seconds += d.Seconds()
 	for i := range devices {
@@ -221,6 +230,11 @@ func (e *event) follow(md *plan.MeterDecision, now time.Time) {
 	if md.State == dispatch.Active {
 		e.running, e.Followed = true, true
 	}
+	const pause = 5 * time.Second
+	if math.Abs(md.PlannedW-e.steadyW) > 0.1*e.steadyW || now.Sub(e.followedAt) > pause {
+		e.steadyW, e.steadySince = md.PlannedW, now
+	}
+	e.followedAt = now
 	if md.PlannedW != e.LastW {
 		e.LastW, e.changed = md.PlannedW, true
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -114,5 +115,30 @@ func apiFaults() map[string]apiFault {
 		"cut off in the middle":       {sim.Fault{Kind: sim.Truncated}, "EOF"},
 		"another schema":              {sim.Fault{Kind: sim.WrongSchema}, "want"},
 		"a body slower than patience": {sim.Fault{Kind: sim.SlowBody, Delay: time.Hour}, "stood still"},
+	}
+}
+
+// TestDeviceThatCanNotBeReleasedIsSaid: a battery that is out of reach at the
+// end is tried for 10 s, and the process does not end as if all were well.
+func TestDeviceThatCanNotBeReleasedIsSaid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, true)
+	w.award(time.Now().UTC().Add(-time.Second), time.Hour)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, w.cfg, Options{}) }()
+	w.await("the battery delivers", 20*time.Second, func() bool { return w.site.Truth().Devices["battery"].PowerW > 1000 })
+	w.site.Faults("battery").SetOffline(true)
+	cancel()
+	select {
+	case err := <-ended:
+		if err == nil || !errorNames(err, "battery was left with its command") {
+			t.Errorf("got %v, want an error that names the battery", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("did not end within 20 s")
+	}
+	if w.site.Truth().Devices["wallbox"].Commanded {
+		t.Error("the wallbox was not released")
 	}
 }

@@ -115,10 +115,12 @@ func (g *Gateway) runTasks(ctx context.Context, ln net.Listener) error {
 		{"watchdog", g.sd.Run},
 		{"ready", g.awaitReady},
 	}
-	for _, w := range g.workers {
+	// What could not be released must not be lost among the tasks that end.
+	left := make([]error, len(g.workers))
+	for i, w := range g.workers {
 		tasks = append(tasks, task{w.String(), func(ctx context.Context) error {
-			if err := w.Run(busCtx); err != nil {
-				return err
+			if left[i] = w.Run(busCtx); left[i] != nil {
+				return left[i]
 			}
 			<-ctx.Done() // the control round has ended, so the whole does
 			return nil
@@ -127,7 +129,7 @@ func (g *Gateway) runTasks(ctx context.Context, ln net.Listener) error {
 	err := runAll(ctx, tasks)
 	g.log.Info("stopped", "ran", time.Since(g.born).Round(time.Second))
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return nil
+		return errors.Join(left...)
 	}
 	return err
 }

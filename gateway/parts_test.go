@@ -143,17 +143,23 @@ func TestGainIsMeasuredWhileTheTrimCreeps(t *testing.T) {
 func TestNormalOfAVehicleIsWhatItDrawsSinceItCharges(t *testing.T) {
 	w := watch{vehicle: true}
 	now := time.Date(2026, 7, 21, 14, 0, 0, 0, time.UTC)
-	for i := range 40 {
+	for i := range 60 {
 		power := 0.0
 		if i >= 32 {
-			power = min(11000, 2000*float64(i-31)) // plugged in 8 s ago, ramps up
+			power = min(11000, 1500*float64(i-31)) // plugged in, ramps up for 7 s
 		}
 		w.note(now.Add(time.Duration(i)*time.Second), nil, drivers.Some(power), true)
+		got := w.normalW()
+		switch {
+		case i < 32 && (!got.OK || got.V != 0):
+			t.Errorf("%d s, not plugged in: got %+v, want 0", i, got)
+		case i >= 32 && i < 39 && got.OK:
+			t.Errorf("%d s, ramping up: got %+v, want unknown", i, got)
+		case i >= 48 && got.V < 10000:
+			t.Errorf("%d s, charging: got %+v, want what it draws", i, got)
+		}
 	}
-	if got := w.normalW(); got.V != 11000 {
-		t.Errorf("charging: got %v W, want what it draws now", got.V)
-	}
-	w.note(now.Add(41*time.Second), nil, drivers.Some(0), true)
+	w.note(now.Add(61*time.Second), nil, drivers.Some(0), true)
 	if got := w.normalW(); !got.OK || got.V != 0 {
 		t.Errorf("ended: got %+v, want 0", got)
 	}

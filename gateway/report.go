@@ -92,23 +92,21 @@ func accountOf(r dispatch.Record, e event, now time.Time, p plan.Policy) account
 	return a
 }
 
-// targetWh is what was asked for between two times. Time in which nothing was
-// measured counts like any other: it never makes the target smaller.
-func (a account) targetWh(from, to time.Time, measured float64) float64 {
-	if a.askW == 0 {
-		return measured // the most there was, as planned while it was measured
-	}
-	return a.askW * max(0, to.Sub(from).Hours())
+// targetWh is what was asked for between two times: as it was asked while it
+// was measured, and as it is asked now for the rest. Time in which nothing was
+// measured never makes the target smaller.
+func (a account) targetWh(from, to time.Time, askedWh, seconds float64) float64 {
+	return askedWh + a.askW*max(0, to.Sub(from).Seconds()-seconds)/3600
 }
 
 // fill writes the account into a report. The ratio counts each interval only
 // as far as its target: beyond it nothing is made good elsewhere (domain.md 3),
 // and what was not measured counts as not delivered.
 func (a account) fill(rep *status.Report) {
-	var delivered, capped, seconds, planned float64
+	var delivered, capped, seconds, asked float64
 	for _, iv := range a.e.Intervals {
 		from, to := later(iv.Start, a.r.Start), earlier(iv.Start.Add(plan.SettlementInterval), a.until)
-		target := a.targetWh(from, to, iv.TargetWh)
+		target := a.targetWh(from, to, iv.AskedWh, iv.Seconds)
 		cover := 0.0
 		if length := to.Sub(from).Seconds(); length > 0 {
 			cover = math.Min(1, iv.Seconds/length)
@@ -118,14 +116,14 @@ func (a account) fill(rep *status.Report) {
 		delivered += iv.DeliveredWh
 		capped += math.Max(0, math.Min(iv.DeliveredWh, target))
 		seconds += iv.Seconds
-		planned += iv.TargetWh
+		asked += iv.AskedWh
 	}
 	length := a.until.Sub(a.r.Start).Seconds()
 	if length <= 0 || !a.owed {
 		return
 	}
 	rep.Coverage = math.Min(1, seconds/length)
-	if target := a.targetWh(a.r.Start, a.until, planned); target > 0 {
+	if target := a.targetWh(a.r.Start, a.until, asked, seconds); target > 0 {
 		kwh, ratio := target/1000, capped/target
 		rep.TargetKWh, rep.Ratio = &kwh, &ratio
 	}
@@ -134,7 +132,7 @@ func (a account) fill(rep *status.Report) {
 		rep.DeliveredKWh, rep.DeliveredKW = &kwh, &kw
 	}
 	const worthSaying = 2 // s
-	if gap := length - seconds; gap > worthSaying {
+	if gap := length - seconds - a.e.HeldS; gap > worthSaying {
 		rep.Shortfalls = append(rep.Shortfalls, status.Shortfall{Reason: string(plan.NotMeasured), Minutes: gap / 60})
 	}
 }

@@ -94,8 +94,12 @@ func charging(free []float64) drivers.Opt {
 	for i := len(free) - 1; i >= 0 && free[i] >= chargingW; i-- {
 		run = append(run, free[i])
 	}
-	if len(run) == 0 {
+	const rampsFor, steps = 15, 5 // rounds
+	switch {
+	case len(run) == 0:
 		return drivers.Some(0)
+	case len(run) < steps, len(run) < rampsFor && run[0] > 1.05*run[steps-1]:
+		return drivers.Opt{} // on its way up: what it will draw is not known yet
 	}
 	return drivers.Some(math.Max(mean(run), run[0]))
 }

@@ -162,8 +162,8 @@ type Event struct {
 	// The running settlement interval, measured so far.
 	IntervalTargetWh    float64 `json:"interval_target_wh"`
 	IntervalDeliveredWh float64 `json:"interval_delivered_wh"`
-	// Begun is when it was first prepared or followed.
-	Begun time.Time `json:"begun,omitzero"`
+	// SteadySince is since when about the same has been planned for it.
+	SteadySince time.Time `json:"steady_since,omitzero"`
 	// LastTargetW is the target last followed, for the release.
 	LastTargetW float64 `json:"last_target_w"`
 }

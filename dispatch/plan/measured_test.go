@@ -16,7 +16,7 @@ func TestPlanThatIsNotDeliveredSaysSo(t *testing.T) {
 		in := home(t0.Add(after), slot())
 		in.held(4000)
 		in.device("battery").PowerW = drivers.Some(1000)
-		in.Events[in.Slots[0].EventID] = Event{Running: true, Begun: t0.Add(-10 * time.Second)}
+		in.Events[in.Slots[0].EventID] = Event{Running: true, SteadySince: t0.Add(-10 * time.Second)}
 		m := Round(in).Meters[0]
 		if m.Reason != want {
 			t.Errorf("%v after the start: reason %s, want %s", after, m.Reason, want)

@@ -175,7 +175,7 @@ func (rd *round) explainShort(md *MeterDecision, d demand, aimW, givenW float64,
 // boundedReason is why a bounded plan falls short. While the site still draws
 // well above its bound the devices are on their way there.
 func (rd *round) boundedReason(d demand, why Reason) Reason {
-	const near = 500 // W
+	const near = 300 // W
 	pt := rd.in.Site.Point
 	if d.meter.Point != nil {
 		pt = d.meter.Point
@@ -186,7 +186,7 @@ func (rd *round) boundedReason(d demand, why Reason) Reason {
 	return why
 }
 
-// reachedAfter is how long after its start a timeslot may still be ramping.
+// reachedAfter is how long devices may be on their way to a new target.
 const reachedAfter = 30 * time.Second
 
 // explainMeasured corrects a plan that looks good by what is measured.
@@ -196,7 +196,7 @@ func (rd *round) explainMeasured(md *MeterDecision, d demand, tolerance float64)
 		return
 	}
 	md.Reason = Behind
-	if !d.ev.Begun.IsZero() && rd.in.Now.Sub(later(d.ev.Begun, d.rec.Start)) > reachedAfter {
+	if !d.ev.SteadySince.IsZero() && rd.in.Now.Sub(later(d.ev.SteadySince, d.rec.Start)) > reachedAfter {
 		md.Reason = UnderDelivered
 		md.ShortW = math.Max(md.ShortW, missing)
 	}
