@@ -79,7 +79,7 @@ func (c *control) round() {
 	if !c.cfg.Site.Armed {
 		asDryRun(&d)
 	}
-	c.events.begin(d, c.schedule.Load(), c.evidence)
+	c.events.begin(d, c.schedule.Load(), c.evidence, c.normals())
 	c.act(in, d)
 	c.logChanges(d)
 	c.publish(in, d)
@@ -93,6 +93,17 @@ func asDryRun(d *plan.Decision) {
 			m.Reason, m.ShortW = plan.DryRun, 0
 		}
 	}
+}
+
+// normals is what the loads that are commanded now drew before.
+func (c *control) normals() map[string]drivers.Opt {
+	out := map[string]drivers.Opt{}
+	for _, u := range c.units {
+		if load := u.cfg.Kind != drivers.Battery && u.cfg.Kind != drivers.Meter; load && u.watch.command != nil && u.watch.normal.OK {
+			out[u.cfg.Name] = u.watch.normal
+		}
+	}
+	return out
 }
 
 // look gathers what a round may know.

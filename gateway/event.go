@@ -194,7 +194,8 @@ type gather func(dispatch.Record) (drivers.Opt, map[string]drivers.Opt)
 
 // begin makes sure that every timeslot that a decision prepares, follows or
 // holds back has an event, and remembers what was planned, for the release.
-func (es *events) begin(d plan.Decision, schedule *dispatch.Schedule, evidence gather) {
+// normals is what the loads that are commanded now drew before.
+func (es *events) begin(d plan.Decision, schedule *dispatch.Schedule, evidence gather, normals map[string]drivers.Opt) {
 	es.mu.Lock()
 	defer es.mu.Unlock()
 	for _, s := range d.Slots {
@@ -217,7 +218,21 @@ func (es *events) begin(d plan.Decision, schedule *dispatch.Schedule, evidence g
 		md := &d.Meters[i]
 		if e := es.byID[md.EventID]; e != nil && (md.State == dispatch.Active || md.State == dispatch.Armed) {
 			e.follow(md, d.Now)
+			e.keepNormals(normals)
 		}
+	}
+}
+
+// keepNormals stores what loads drew before they were commanded: after a
+// restart they are still held by their own timers, and nobody could tell.
+func (e *event) keepNormals(normals map[string]drivers.Opt) {
+	for name, w := range normals {
+		if e.NormalW[name] == w {
+			continue
+		}
+		kept := copyOf(e.NormalW) // events of a row share one
+		kept[name] = w
+		e.NormalW, e.changed, e.urgent = kept, true, true
 	}
 }
 

@@ -81,7 +81,7 @@ func TestEventCountsOnlyItsOwnDevices(t *testing.T) {
 		EventID: "e", MeterID: "m", Start: start, End: start.Add(time.Hour)}}})
 	d := plan.Decision{Now: start, Slots: []plan.SlotDecision{{EventID: "e", MeterID: "m", State: dispatch.Active}}, Meters: []plan.MeterDecision{{ID: "m", EventID: "e", State: dispatch.Active,
 		TargetW: 3600, DeliveredW: drivers.Some(1800), PlannedW: 3600}}}
-	es.begin(d, schedule, func(dispatch.Record) (drivers.Opt, map[string]drivers.Opt) { return drivers.Opt{}, nil })
+	es.begin(d, schedule, func(dispatch.Record) (drivers.Opt, map[string]drivers.Opt) { return drivers.Opt{}, nil }, map[string]drivers.Opt{"car": drivers.Some(3680)})
 	commanded := &drivers.Command{PowerW: 3600}
 	in := plan.Input{Now: start.Add(2 * time.Second), Meters: []plan.Meter{{ID: "m", Devices: []string{"mine"}}},
 		Devices: []plan.Device{
@@ -92,6 +92,9 @@ func TestEventCountsOnlyItsOwnDevices(t *testing.T) {
 	e, _ := es.get("e")
 	if len(e.Intervals) != 1 || e.Intervals[0].TargetWh != 2 || e.Intervals[0].DeliveredWh != 1 || e.Intervals[0].Seconds != 2 {
 		t.Errorf("intervals: %+v, want 2 Wh of target and 1 Wh delivered in 2 s", e.Intervals)
+	}
+	if e.NormalW["car"].V != 3680 {
+		t.Errorf("normals: %v, want what the car drew before", e.NormalW)
 	}
 	if e.DeviceWh["mine"] != 1 || e.DeviceWh["other"] != 0 {
 		t.Errorf("devices: %v, want mine alone with 1 Wh", e.DeviceWh)
@@ -104,7 +107,7 @@ func TestRowOfTimeslotsKeepsTheEvidenceOfItsFirst(t *testing.T) {
 	next := dispatch.Record{Timeslot: dispatch.Timeslot{EventID: "b", MeterID: "m", Start: first.End, End: first.End.Add(time.Hour)}}
 	fresh := func(dispatch.Record) (drivers.Opt, map[string]drivers.Opt) { return drivers.Some(1), nil }
 	follow := func(es *events, s *dispatch.Schedule, id string, at time.Time) event {
-		es.begin(plan.Decision{Now: at, Slots: []plan.SlotDecision{{EventID: id, MeterID: "m", State: dispatch.Active}}, Meters: []plan.MeterDecision{{ID: "m", EventID: id, State: dispatch.Active}}}, s, fresh)
+		es.begin(plan.Decision{Now: at, Slots: []plan.SlotDecision{{EventID: id, MeterID: "m", State: dispatch.Active}}, Meters: []plan.MeterDecision{{ID: "m", EventID: id, State: dispatch.Active}}}, s, fresh, nil)
 		e, _ := es.get(id)
 		return e
 	}
