@@ -24,7 +24,8 @@ const (
 	benchMeter = "afce893d-ea68-487f-9f8c-778b1881f60a"
 	starts     = 7                // of which the median counts
 	settle     = 15 * time.Second // before the weighing begins
-	weigh      = 60 * time.Second
+	weigh      = 15 * time.Second // a window
+	windows    = 5                // of which the median counts: shared machines are noisy
 )
 
 // runFigures is what one process of the gateway weighs.
@@ -59,20 +60,33 @@ func measureRun(ctx context.Context, dir, binary string) (runFigures, error) {
 	}
 	defer p.end()
 	time.Sleep(settle)
+	var shares []float64
+	for range windows {
+		share, err := p.cpuShare()
+		if err != nil {
+			return f, err
+		}
+		shares = append(shares, share)
+	}
+	fmt.Printf("CPU in %d windows of %s, %% of a core: %.3f\n", windows, weigh, shares)
+	f.cpuPercent = median(shares)
+	f.rssMB, err = p.rss()
+	return f, err
+}
+
+// cpuShare is the share of a core used in one window, in percent.
+func (p process) cpuShare() (float64, error) {
 	before, err := p.cpu()
 	if err != nil {
-		return f, err
+		return 0, err
 	}
 	began := time.Now()
 	time.Sleep(weigh)
 	after, err := p.cpu()
 	if err != nil {
-		return f, err
+		return 0, err
 	}
-	f.cpuPercent = 100 * (after - before).Seconds() / time.Since(began).Seconds()
-	f.rssMB, err = p.rss()
-	fmt.Printf("weighed for %s: CPU %.3f %% of a core, RSS %.2f MB\n", weigh, f.cpuPercent, f.rssMB)
-	return f, err
+	return 100 * (after - before).Seconds() / time.Since(began).Seconds(), nil
 }
 
 // startWorld serves the simulated site and Leap, and writes a config for them.
