@@ -116,19 +116,7 @@ func (c *control) look() plan.Input {
 		Policy: policyOf(c.cfg.Policy),
 	}
 	for _, u := range c.units {
-		s := u.port.Snapshot()
-		command := u.dry
-		if s.Lease != nil {
-			held := s.Lease.Command
-			command = &held
-		}
-		fresh := s.Online && time.Since(s.Reading.At) <= u.staleAfter()
-		power := drivers.Opt{}
-		if fresh {
-			power = s.Reading.PowerW
-		}
-		u.watch.note(now, command, power, u.dry == nil)
-		in.Devices = append(in.Devices, u.view(now, s))
+		in.Devices = append(in.Devices, u.look(now, u.port.Snapshot()))
 	}
 	in.Site.Point = c.lookAtPoint(now, in.Devices)
 	c.logLoads(now, state.Trusted, in)

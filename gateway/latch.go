@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"nominald/gateway/store"
 )
 
 // latch is the owner's STOP. It stands in a file of its own beside the store:
@@ -65,7 +67,7 @@ func (l *latch) stop(by string, now time.Time) error {
 		err = renameio.WriteFile(l.path, raw, 0o640)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(l.path))
+		err = store.SyncDir(filepath.Dir(l.path))
 	}
 	if err != nil {
 		return fmt.Errorf("the site is stopped, but a restart would forget it: %w", err)
@@ -82,20 +84,11 @@ func (l *latch) resume() error {
 		err = nil
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(l.path))
+		err = store.SyncDir(filepath.Dir(l.path))
 	}
 	if err != nil {
 		return fmt.Errorf("the site stays stopped: %w", err)
 	}
 	l.by.Store(nil)
 	return nil
-}
-
-// syncDir makes a rename or a removal last through a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -79,23 +79,15 @@ func given(devices []plan.Device) drivers.Opt {
 	var sum float64
 	for i := range devices {
 		d := &devices[i]
-		switch d.Kind {
-		case drivers.Battery:
-			if d.Fresh && d.PowerW.OK {
-				sum += d.PowerW.V
-			} else if d.Commanded != nil {
-				return drivers.Opt{}
-			}
-		case drivers.Charger, drivers.Thermostat, drivers.Relay:
-			if d.Commanded == nil && !d.Held {
-				continue
-			}
-			if d.Fresh && d.PowerW.OK && d.NormalW.OK {
-				sum += d.NormalW.V - d.PowerW.V
-			} else if d.Kind == drivers.Charger {
-				return drivers.Opt{}
-			}
+		if d.Kind == drivers.Meter {
+			continue
 		}
+		g := d.GivenW()
+		held := d.Commanded != nil || d.Held
+		if !g.OK && held && (d.Kind == drivers.Battery || d.Kind == drivers.Charger) {
+			return drivers.Opt{}
+		}
+		sum += g.Or(0)
 	}
 	return drivers.Some(sum)
 }

@@ -176,15 +176,31 @@ func (w *watch) unresponsive(now time.Time) bool {
 	return w.command != nil && !w.deafSince.IsZero() && now.Sub(w.deafSince) >= noResponseAfter
 }
 
-// view is the device as the planner sees it. The age of the reading is taken
-// on the process's own clock, which no step of the time of day moves.
-func (u *unit) view(now time.Time, s bus.Snapshot) plan.Device {
-	fresh := s.Online && time.Since(s.Reading.At) <= u.staleAfter()
+// power is what the device measured of its own power, and whether its reading
+// may be acted on. The age of the reading is taken on the process's own clock,
+// which no step of the time of day moves.
+func (u *unit) power(s bus.Snapshot) (power drivers.Opt, fresh bool) {
+	if !s.Online || time.Since(s.Reading.At) > u.staleAfter() {
+		return drivers.Opt{}, false
+	}
+	return s.Reading.PowerW, true
+}
+
+// look takes one round: it notes the command in force and what was measured,
+// and returns the device as the planner sees it.
+func (u *unit) look(now time.Time, s bus.Snapshot) plan.Device {
+	command := u.dry
+	if s.Lease != nil {
+		held := s.Lease.Command
+		command = &held
+	}
+	power, fresh := u.power(s)
+	u.watch.note(now, command, power, u.dry == nil)
 	d := plan.Device{
 		Name: u.cfg.Name, Kind: u.cfg.Kind, ReserveSoC: u.cfg.ReserveSoC,
 		Phases: u.cfg.Phases, VoltageV: u.cfg.VoltageV, MinA: u.cfg.MinA, MaxA: u.cfg.MaxA,
 		RatedW: u.cfg.RatedW, MaxOff: u.cfg.MaxOff, MinOff: u.cfg.MinOff, MaxOffsetK: u.cfg.MaxOffsetK,
-		Fresh: fresh, Connected: s.Reading.Connected,
+		Fresh: fresh, PowerW: power, Connected: s.Reading.Connected,
 		SoC: s.Reading.SoC, TemperatureC: s.Reading.TemperatureC,
 		CapacityWh:    firstKnown(u.cfg.CapacityWh, s.Reading.CapacityWh),
 		MaxDischargeW: smaller(u.cfg.MaxDischargeW, s.Reading.MaxDischargeW),
@@ -193,9 +209,6 @@ func (u *unit) view(now time.Time, s bus.Snapshot) plan.Device {
 		Gain: u.watch.gain, Unresponsive: u.watch.unresponsive(now),
 		Held:    u.watch.command == nil && u.watch.restored.OK,
 		Refused: s.Lease != nil && s.AppliedAt.IsZero() && s.Online && s.LastError != "",
-	}
-	if fresh {
-		d.PowerW = s.Reading.PowerW
 	}
 	if u.cfg.GPIO != "" {
 		d.MaxOffsetK = 0 // a relay holds off, it shifts nothing

@@ -118,7 +118,7 @@ func create(path string, empty *os.File) error {
 	if err := os.Rename(fresh, path); err != nil {
 		return fmt.Errorf("create store %s: %w", path, err)
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
 // setAside renames the damaged file, keeping the three newest of its kind.
@@ -127,7 +127,7 @@ func setAside(path string, now time.Time) (string, error) {
 	if err := os.Rename(path, aside); err != nil {
 		return "", err
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := SyncDir(filepath.Dir(path)); err != nil {
 		return aside, err
 	}
 	// By their own time, not by name: the clock may have been wrong.
@@ -156,8 +156,8 @@ func setAside(path string, now time.Time) (string, error) {
 	return aside, nil
 }
 
-// syncDir makes a rename in dir survive a power cut.
-func syncDir(dir string) error {
+// SyncDir makes a rename or a removal in dir survive a power cut.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("sync directory %s: %w", dir, err)
