@@ -112,8 +112,8 @@ func writeProfile(w io.Writer, p *profile.Profile) error {
 	}
 	for _, r := range p.Writable {
 		accepted := "any"
-		if r.Max != 0 {
-			accepted = fmt.Sprintf("%g to %g", r.Min, r.Max)
+		if r.Min != nil && r.Max != nil {
+			accepted = fmt.Sprintf("%g to %g", *r.Min, *r.Max)
 		}
 		t.row(r.Name, at("", r.Address, r.Where), r.Type, r.Unit, accepted)
 	}

@@ -49,7 +49,7 @@ func (d *charger) fillPower() {
 func (d *charger) limits() (low, high float64) {
 	for _, s := range d.p.Command.Apply {
 		if reg, ok := d.p.register(s.Write); ok && s.Value == "command" {
-			low, high = reg.Min, reg.Max
+			low, high = reg.limits()
 		}
 	}
 	low = math.Max(low, d.params.MinA)

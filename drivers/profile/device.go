@@ -49,7 +49,7 @@ type device struct {
 
 	identified bool
 	last       map[string]float64 // points by meaning, of the last good Read
-	raw        map[string]uint32
+	raw        map[string]uint64
 	reading    drivers.Reading
 	written    sequence
 	notes      []string
@@ -98,7 +98,7 @@ func (d *device) read(ctx context.Context) error {
 		return err
 	}
 	d.reading = drivers.Reading{At: d.now(), Connected: true}
-	d.last, d.raw, d.notes = map[string]float64{}, map[string]uint32{}, nil
+	d.last, d.raw, d.notes = map[string]float64{}, map[string]uint64{}, nil
 	for i, pt := range d.p.Points {
 		d.take(pt, regs[i])
 	}
@@ -259,8 +259,8 @@ func (d *device) plan(s Step, v values) (planned, error) {
 		}
 		value = f
 	}
-	if reg.Max > 0 && (value < reg.Min || value > reg.Max) {
-		return planned{}, fmt.Errorf("%s: %s %g %s is outside %g to %g: %w", d.p.Name, reg.Name, value, reg.Unit, reg.Min, reg.Max, drivers.ErrRefused)
+	if low, high := reg.limits(); value < low || value > high {
+		return planned{}, fmt.Errorf("%s: %s %g %s is outside %g to %g: %w", d.p.Name, reg.Name, value, reg.Unit, low, high, drivers.ErrRefused)
 	}
 	regs, err := encode(reg.Type, unscaled(value, reg.Scale))
 	if err != nil {

@@ -119,7 +119,7 @@ func (p *Profile) checkWritable() ([]any, error) {
 		if r.Function == 6 && width(r.Type) != 1 {
 			return at, fmt.Errorf("%s takes %d registers, function 6 writes one", r.Name, width(r.Type))
 		}
-		if math.IsNaN(r.Scale) || math.IsInf(r.Scale, 0) || r.Max < r.Min {
+		if low, high := r.limits(); math.IsNaN(r.Scale) || math.IsInf(r.Scale, 0) || low > high {
 			return at, fmt.Errorf("scale or limits of %s make no sense", r.Name)
 		}
 		for _, n := range p.Never {

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"nominald/drivers"
 )
@@ -23,93 +22,6 @@ type Registers interface {
 	ReadInput(ctx context.Context, addr uint16, dst []uint16) error
 	WriteRegister(ctx context.Context, addr uint16, v uint16) error     // function 6
 	WriteRegisters(ctx context.Context, addr uint16, vs []uint16) error // function 16
-}
-
-// Profile is one device as its file describes it.
-type Profile struct {
-	Name     string
-	Kind     drivers.Kind
-	Maker    string
-	Bus      string // modbus or gpio
-	Driver   string // the package that drives it; empty for this one
-	Source   string // the document the facts are from
-	Revision string
-	Tested   string
-	Connect  string // how the device is reached, for people
-	Notes    []string
-
-	MaxRegisters  int  `yaml:"max_registers"`   // most registers one read may ask for
-	OnePerRequest bool `yaml:"one_per_request"` // values are never read together
-	Points        []Point
-	Identity      []Check
-	Writable      []Register // the allow-list
-	Never         []uint16   // registers that must not be written, for flash wear
-	Modes         map[string]Mode
-	Command       Command
-	Fallback      Fallback
-	MinInterval   time.Duration `yaml:"min_interval"` // between two changes of the command
-}
-
-// Point is a value that is read.
-type Point struct {
-	Name    string
-	Table   string // holding (the default) or input
-	Address uint16
-	Type    string  // u16 s16 u32 s32 f32, the long ones also with sw: low word first
-	Scale   float64 // register x scale = unit; default 1
-	Unit    string
-	Meaning string // what of a drivers.Reading it fills
-	Mask    uint32 // only these bits count
-	Words   map[uint32]string
-	Unset   []uint32 // raw values that mean "no value"
-	Min     *float64 // plausible values in the unit; others are unknown
-	Max     *float64
-	Where   string // for people, where another driver finds it
-}
-
-// Check is one part of the proof that the device is what the config says.
-type Check struct {
-	Table    string
-	Address  uint16
-	Type     string
-	Min, Max float64
-}
-
-// Register is a holding register that may be written.
-type Register struct {
-	Name     string
-	Address  uint16
-	Type     string
-	Function int     // 6 or 16
-	Scale    float64 // register x scale = unit; default 1
-	Unit     string
-	Min, Max float64 // accepted values in the unit, where Max is not 0
-	Where    string  // for people, where another driver finds it
-}
-
-// Mode is a mode of a thermostat in which a shifted set-point changes load.
-type Mode struct {
-	Value     uint32  // of the point that means state
-	Direction float64 // of less load: -1 heating, 1 cooling, 0 by room temperature
-	Min, Max  float64 // accepted set-points in C
-}
-
-// Step writes one register.
-type Step struct {
-	Write string
-	Value string // a number, or command, max, timer, remembered
-}
-
-// Command is what is written to command the device.
-type Command struct {
-	Apply, Pause, Release []Step
-}
-
-// Fallback is the device's own timer that ends a command; no register means
-// that it has none.
-type Fallback struct {
-	Register string
-	Min, Max time.Duration
 }
 
 //go:embed profiles/*.yaml

@@ -86,12 +86,12 @@ func encode(t string, v float64) ([]uint16, error) {
 
 // value returns a point in its unit. It is unknown where the device says so or
 // the value is not plausible.
-func (pt Point) value(regs []uint16) (v float64, raw uint32, ok bool) {
+func (pt Point) value(regs []uint16) (v float64, raw uint64, ok bool) {
 	v, ok = decode(pt.Type, regs)
 	if !ok {
 		return 0, 0, false
 	}
-	raw = bits(pt.Type, regs)
+	raw = uint64(bits(pt.Type, regs))
 	if slices.Contains(pt.Unset, raw) {
 		return 0, raw, false
 	}
@@ -126,4 +126,16 @@ func readRaw(ctx context.Context, r Registers, table string, addr uint16, t stri
 		return nil, err
 	}
 	return regs, nil
+}
+
+// limits are the accepted values in the register's unit.
+func (r Register) limits() (low, high float64) {
+	low, high = math.Inf(-1), math.Inf(1)
+	if r.Min != nil {
+		low = *r.Min
+	}
+	if r.Max != nil {
+		high = *r.Max
+	}
+	return low, high
 }
