@@ -21,7 +21,19 @@ const (
 	Charger    Kind = "charger"    // takes a current limit in A a phase, 0 pauses
 	Thermostat Kind = "thermostat" // takes a set-point offset in K or an inhibit
 	Relay      Kind = "relay"      // takes an inhibit
+	Inverter   Kind = "inverter"   // a PV inverter: takes a limit of what it feeds in, W
 )
+
+// Dispatched tells whether a timeslot may use devices of the kind. Meters and
+// PV inverters are measured only: the sun's energy is lost when it is limited,
+// so no timeslot asks for that.
+func (k Kind) Dispatched() bool {
+	switch k {
+	case Battery, Charger, Thermostat, Relay:
+		return true
+	}
+	return false
+}
 
 // Errors that callers branch on. Drivers wrap them with what was tried.
 var (
@@ -79,7 +91,7 @@ func (o *Opt) UnmarshalJSON(b []byte) error {
 
 // Reading is what one poll of a device measured. Signs are the gateway's own:
 // meter power is import positive, battery power discharge positive, the power
-// of a load is consumption positive.
+// of a PV inverter generation positive, that of a load consumption positive.
 type Reading struct {
 	At            time.Time `json:"at"` // when the device answered
 	PowerW        Opt       `json:"power_w"`
@@ -104,7 +116,7 @@ type Reading struct {
 // Command is what a device is asked to do. Which field counts follows from the
 // device's kind.
 type Command struct {
-	PowerW   float64 `json:"power_w"`   // battery: discharge positive
+	PowerW   float64 `json:"power_w"`   // battery: discharge positive; inverter: the most it may feed in
 	CurrentA float64 `json:"current_a"` // charger: limit a phase, 0 pauses
 	OffsetK  float64 `json:"offset_k"`  // thermostat: positive asks for less load
 	Inhibit  bool    `json:"inhibit"`   // relay, thermostat by relay

@@ -6,7 +6,6 @@ import (
 
 	"nominald/dispatch/leap"
 	"nominald/dispatch/plan"
-	"nominald/drivers"
 	"nominald/gateway/status"
 )
 
@@ -53,7 +52,7 @@ func (g *Gateway) alarms(in plan.Input, st status.Status) []status.Alarm {
 		case in.Devices[i].Unresponsive:
 			add(status.Error, "no-response", u.cfg.Name, "%s does not follow its command.", u.cfg.Name)
 		}
-		if s.Online && !s.Description.Fallback && u.cfg.Kind != drivers.Meter && u.cfg.AllowNoFallback {
+		if s.Online && !s.Description.Fallback && u.cfg.Kind.Dispatched() && u.cfg.AllowNoFallback {
 			add(status.Warning, "no-fallback", u.cfg.Name, "%s has no timer of its own: if this gateway dies it keeps its last command until the service releases it.", u.cfg.Name)
 		}
 	}

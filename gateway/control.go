@@ -99,7 +99,7 @@ func asDryRun(d *plan.Decision) {
 func (c *control) normals() map[string]drivers.Opt {
 	out := map[string]drivers.Opt{}
 	for _, u := range c.units {
-		if load := u.cfg.Kind != drivers.Battery && u.cfg.Kind != drivers.Meter; load && u.watch.command != nil && u.watch.normal.OK {
+		if load := u.cfg.Kind != drivers.Battery && u.cfg.Kind.Dispatched(); load && u.watch.command != nil && u.watch.normal.OK {
 			out[u.cfg.Name] = u.watch.normal
 		}
 	}
@@ -263,7 +263,7 @@ func (c *control) evidence(r dispatch.Record) (drivers.Opt, map[string]drivers.O
 	}
 	normals := map[string]drivers.Opt{}
 	for _, u := range c.units {
-		if w := u.watch.normalW(); w.OK && u.cfg.Kind != drivers.Battery && u.cfg.Kind != drivers.Meter {
+		if w := u.watch.normalW(); w.OK && u.cfg.Kind != drivers.Battery && u.cfg.Kind.Dispatched() {
 			normals[u.cfg.Name] = w
 		}
 	}

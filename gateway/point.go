@@ -79,7 +79,7 @@ func given(devices []plan.Device) drivers.Opt {
 	var sum float64
 	for i := range devices {
 		d := &devices[i]
-		if d.Kind == drivers.Meter {
+		if !d.Kind.Dispatched() {
 			continue
 		}
 		g := d.GivenW()

@@ -38,7 +38,7 @@ func (rd *round) devicesOf(m *Meter) []*Device {
 	var ds []*Device
 	for _, name := range m.Devices {
 		d := rd.in.device(name)
-		if d == nil || d.Kind == drivers.Meter {
+		if d == nil || !d.Kind.Dispatched() {
 			continue
 		}
 		if !d.Fresh {

@@ -31,7 +31,7 @@ func (rd *round) command(d *Device) DeviceDecision {
 	s := rd.shares[d.Name]
 	out := DeviceDecision{Name: d.Name, Action: Neutral, GiveW: s.giveW, Reason: s.reason}
 	switch {
-	case d.Kind == drivers.Meter:
+	case !d.Kind.Dispatched():
 		out.Action = Leave
 		return out
 	case rd.in.Stopped:

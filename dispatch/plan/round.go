@@ -63,7 +63,7 @@ func Round(in Input) Decision {
 // restReason says why a device does nothing when no timeslot wants it.
 func (rd *round) restReason(d *Device) Reason {
 	switch {
-	case d.Kind == drivers.Meter:
+	case !d.Kind.Dispatched():
 		return MeasuresOnly
 	case rd.in.Stopped:
 		return OwnerStop
