@@ -114,6 +114,19 @@ func (d *device) doubt(err error) {
 	}
 }
 
+// readRaw reads the registers of one value.
+func readRaw(ctx context.Context, r Registers, table string, addr uint16, t string) ([]uint16, error) {
+	regs := make([]uint16, width(t))
+	read := r.ReadHolding
+	if table == "input" {
+		read = r.ReadInput
+	}
+	if err := read(ctx, addr, regs); err != nil {
+		return nil, err
+	}
+	return regs, nil
+}
+
 // registers reads all points, neighbours together where the device takes that.
 func (d *device) registers(ctx context.Context) ([][]uint16, error) {
 	out := make([][]uint16, len(d.p.Points))
@@ -262,19 +275,11 @@ func (d *device) plan(s Step, v values) (planned, error) {
 	if low, high := reg.limits(); value < low || value > high {
 		return planned{}, fmt.Errorf("%s: %s %g %s is outside %g to %g: %w", d.p.Name, reg.Name, value, reg.Unit, low, high, drivers.ErrRefused)
 	}
-	regs, err := encode(reg.Type, unscaled(value, reg.Scale))
+	regs, err := reg.encode(value)
 	if err != nil {
 		return planned{}, fmt.Errorf("%s: %s: %w: %w", d.p.Name, reg.Name, drivers.ErrRefused, err)
 	}
 	return planned{reg, regs}, nil
-}
-
-// unscaled is the inverse of scaled.
-func unscaled(v, scale float64) float64 {
-	if n := math.Round(1 / scale); scale > 0 && scale < 1 && math.Abs(n*scale-1) < 1e-9 {
-		return v * n
-	}
-	return v / scale
 }
 
 func (d *device) send(ctx context.Context, p planned) error {

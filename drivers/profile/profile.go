@@ -107,20 +107,10 @@ func (p *Profile) Identify(ctx context.Context, r Registers) error {
 		if err != nil {
 			return err
 		}
-		if v, ok := decode(c.Type, raw); !ok || v < c.Min || v > c.Max {
+		if v, ok := number(c.Type, bits(c.Type, raw)); !ok || v < c.Min || v > c.Max {
 			return fmt.Errorf("%s: register %d holds %g, a device of this profile has %g to %g there: %w",
 				p.Name, c.Address, v, c.Min, c.Max, drivers.ErrWrongDevice)
 		}
 	}
 	return nil
-}
-
-// register returns the writable register with the name.
-func (p *Profile) register(name string) (Register, bool) {
-	for _, r := range p.Writable {
-		if r.Name == name {
-			return r, true
-		}
-	}
-	return Register{}, false
 }

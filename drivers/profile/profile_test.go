@@ -43,15 +43,14 @@ tested: no
 
 func TestMistakesNameFileAndLine(t *testing.T) {
 	for _, c := range []struct{ body, want string }{
-		{"colour: red\n", "line 7: field colour not found"},
+		{"colour: red\n", `x.yaml:7: key "colour" is not known`},
 		{"points:\n  - {name: a, address: 1, type: u16, meaning: power_w}\n  - {name: b, address: 2, type: u24, meaning: power_w}\n", "x.yaml:9: type of b"},
 		{"points:\n  - {name: a, address: 1, type: u16, meaning: watts}\n", "x.yaml:8: meaning of a"},
 		{"never: [7]\nwritable:\n  - {name: w, address: 6, type: u32, function: 16}\n", "x.yaml:9: w writes register 7"},
 		{"writable:\n  - {name: w, address: 6, type: u32, function: 6}\n", "x.yaml:8: w takes 2 registers"},
 		{"command:\n  apply:\n    - {write: w, value: 1}\n", `x.yaml:9: "w" is not among`},
 		{"max_registers: 200\n", "x.yaml:7: max_registers is 200"},
-		{"points:\n  - {name: a, address: 70000, type: u16, meaning: power_w}\n", "line 8"},
-		{"fallback: {register: t}\n", "x.yaml:7: fallback register"},
+		{"points:\n  - {name: a, address: 70000, type: u16, meaning: power_w}\n", "x.yaml:8: cannot unmarshal"},
 	} {
 		_, err := profile.Parse("x.yaml", []byte(head+c.body))
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "x.yaml") {

@@ -13,6 +13,7 @@ type Profile struct {
 	Maker    string // who makes it and which models, for people
 	Bus      string // modbus or gpio
 	Driver   string // the package that drives it; empty for this one
+	Replaces string // in a site's own directory: the built-in profile that this one stands for
 	Source   string // the document the facts are from
 	Revision string // of that document
 	Tested   string // against what: simulated from this file, a bench, a site
@@ -65,7 +66,11 @@ type Point struct {
 	Type    string  // u16 s16 u32 s32 u64 s64 f32 f64, the long ones also with sw: low word first; bit
 	Scale   float64 // register x scale = unit, its sign turns the device's sign into ours; default 1
 	Unit    string
-	Meaning string            // what of a drivers.Reading it fills; several of power_w add up, of current_a the largest counts
+	// Meaning is what of a drivers.Reading it fills; empty where it serves a
+	// proof or read_back only. Several of power_w, import_wh and export_wh add
+	// up, of current_a the largest counts. connected, on and inhibited are true
+	// where the value is not 0, or, with words, where it has a word.
+	Meaning string
 	Mask    uint64            // only these bits count
 	Shift   uint              // and are moved right by so many
 	Words   map[uint64]string // the device's own words for values
@@ -80,7 +85,7 @@ type Point struct {
 // value in a range, one of some raw values, or a text.
 type Check struct {
 	Table    string
-	Address  uint16
+	Address  uint16 // of the first channel: channels of one unit share their identity
 	Type     string // as of a Point, or text
 	Scale    float64
 	Min, Max float64
@@ -136,7 +141,10 @@ type Command struct {
 }
 
 // ReadBack is how the driver sees that a command is in force, beyond the echo of
-// the write: after some time the point must hold the value.
+// the write: after some time the point must hold the value. Where a step wrote
+// the very register that the point reads, that is what was written; elsewhere it
+// is the command in the kind's own unit (A, 0 when paused; W, discharge positive;
+// 1 when inhibited).
 type ReadBack struct {
 	Point     string
 	After     time.Duration // the device's processing time
