@@ -1,0 +1,310 @@
+package twin
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"nominald/drivers"
+	"nominald/drivers/profile"
+)
+
+// defaults are what a device measures until it is told: an idle one.
+func defaults(p *profile.Profile) map[string]float64 {
+	v := map[string]float64{
+		"power_w": 0, "current_a": 0, "soc": 50, "connected": 1, "temperature_c": 24, "setpoint_c": 22,
+		"import_wh": 120_000, "export_wh": 80_000, "failsafe_a": 6, "timer_s": 0, "on": 0,
+	}
+	if p.Kind == drivers.Thermostat {
+		v["on"] = 1
+	}
+	names := []string{}
+	for name := range p.Modes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if m := p.Modes[name]; m.Direction != 0 {
+			v["state"] = float64(m.Value)
+			v["setpoint_c"] = math.Round((m.Min + m.Max) / 2)
+			break
+		}
+	}
+	return v
+}
+
+// Measure has the device measure a quantity, named by the meaning of the
+// profile's points, in the gateway's unit and sign; a state is its raw value.
+// It returns what the registers then show, which differs by their resolution;
+// not ok where the profile has no point that can show it.
+func (t *Twin) Measure(meaning string, v float64) (shown float64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.user[meaning] = v
+	if meaning == "power_w" {
+		t.power = v
+	}
+	return t.show(meaning, v)
+}
+
+// Unset has the device say that it has no value of a quantity; not ok where the
+// profile knows no way to say so for all of its points.
+func (t *Twin) Unset(meaning string) (ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	points := t.points(meaning)
+	for _, pt := range points {
+		l := layoutOf(pt.Type)
+		switch {
+		case len(pt.Unset) > 0:
+			t.store(t.span(pt), l.split(pt.Unset[0]))
+		case l.real:
+			raw := uint64(0x7FC00000)
+			if l.words == 4 {
+				raw = 0x7FF8000000000000
+			}
+			t.store(t.span(pt), l.split(raw))
+		default:
+			return false
+		}
+	}
+	return len(points) > 0
+}
+
+func (t *Twin) points(meaning string) []profile.Point {
+	var out []profile.Point
+	for _, pt := range t.p.Points {
+		if pt.Meaning == meaning {
+			out = append(out, pt)
+		}
+	}
+	return out
+}
+
+// span is where a point of this channel lies.
+func (t *Twin) span(pt profile.Point) span {
+	first := int(pt.Address + t.channel*pt.Stride)
+	return span{table(pt.Table), first, first + layoutOf(pt.Type).words}
+}
+
+// show puts a quantity into its points. Several of power_w add up, so that it
+// is spread over those that can hold a part; of several currents the first
+// carries most.
+func (t *Twin) show(meaning string, v float64) (shown float64, ok bool) {
+	points := t.points(meaning)
+	able := slices.DeleteFunc(slices.Clone(points), func(pt profile.Point) bool {
+		_, _, fits := rawOf(pt, v)
+		return !fits
+	})
+	if len(able) == 0 {
+		return 0, false
+	}
+	// The coarsest come first, so that the finest takes what is left.
+	coarse := func(a, b profile.Point) int { return cmp.Compare(math.Abs(b.Scale), math.Abs(a.Scale)) }
+	slices.SortStableFunc(able, coarse)
+	slices.SortStableFunc(points, coarse)
+	rest := v
+	for _, pt := range points {
+		mine := 0.0
+		switch i := slices.IndexFunc(able, func(o profile.Point) bool { return o.Name == pt.Name }); {
+		case meaning == "power_w" && i >= 0:
+			mine = rest
+			if i < len(able)-1 {
+				mine = v / float64(len(able))
+			}
+		case meaning == "current_a":
+			mine = v
+			if i > 0 {
+				mine = v * 0.75
+			}
+		case meaning != "power_w":
+			mine = v
+		}
+		got, fits := t.put(pt, mine)
+		if !fits && meaning == "power_w" && mine != 0 {
+			return 0, false
+		}
+		rest -= got
+		switch {
+		case meaning == "power_w":
+			shown += got
+		case meaning == "current_a":
+			shown = math.Max(shown, got)
+		case !ok:
+			shown = got
+		}
+		ok = true
+	}
+	return shown, ok
+}
+
+// put writes a value into a point's registers and returns what they show.
+func (t *Twin) put(pt profile.Point, v float64) (shown float64, ok bool) {
+	raw, shown, ok := rawOf(pt, v)
+	if !ok {
+		return 0, false
+	}
+	s, l := t.span(pt), layoutOf(pt.Type)
+	if pt.Mask != 0 {
+		raw = l.join(t.load(s))&^pt.Mask | raw<<pt.Shift&pt.Mask
+	}
+	t.store(s, l.split(raw))
+	for _, p := range t.places {
+		if p.channel == t.channel && p.span == s {
+			t.wrote[p.reg.Name] = raw
+		}
+	}
+	return shown, true
+}
+
+// rawOf returns the raw value of one point, before its shift, and what that
+// shows; not ok where the point can not show it.
+func rawOf(pt profile.Point, v float64) (raw uint64, shown float64, ok bool) {
+	l, scale := layoutOf(pt.Type), scaleOf(pt.Scale)
+	if pt.Mask != 0 {
+		most := pt.Mask >> pt.Shift
+		if pt.Meaning == "connected" || pt.Meaning == "on" {
+			if v != 0 {
+				return most, v, true
+			}
+			return 0, 0, true
+		}
+		n := math.Round(v / scale)
+		return uint64(math.Max(n, 0)), n * scale, n >= 0 && n <= float64(most)
+	}
+	raw, ok = l.raw(v / scale)
+	shown = l.number(raw) * scale
+	outside := (pt.Min != nil && shown < *pt.Min) || (pt.Max != nil && shown > *pt.Max)
+	return raw, shown, ok && !outside && !slices.Contains(pt.Unset, raw)
+}
+
+// measured tells whether a point of any channel lies in the span.
+func (t *Twin) measured(s span) bool {
+	for _, pt := range t.p.Points {
+		for channel := range uint16(max(t.p.Channels, 1)) {
+			if table(pt.Table) == s.table && int(pt.Address+channel*pt.Stride) == s.first {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// settle has the points that show a command follow it.
+func (t *Twin) settle() {
+	if t.now.plan == unclear {
+		return
+	}
+	if reg, ok := t.register(t.p.Fallback.Register); ok {
+		t.mirror("timer_s", inUnit(reg, t.wrote[reg.Name]))
+	}
+	switch c, active := t.now.cmd, t.now.plan != released; {
+	case t.p.Kind == drivers.Relay && active && c.Inhibit:
+		t.mirror("on", 1)
+	case t.p.Kind == drivers.Relay:
+		t.mirror("on", 0)
+	case t.p.Kind == drivers.Thermostat && active && len(t.p.Command.Apply) > 0:
+		t.mirror("setpoint_c", c.SetpointC)
+	case t.p.Kind == drivers.Thermostat:
+		t.mirror("setpoint_c", t.user["setpoint_c"])
+	}
+	for _, pt := range t.p.Points {
+		if pt.Name != "" && (pt.Name == t.p.ReadBack.Point) && !t.shared(pt) {
+			t.put(pt, t.expected(pt))
+		}
+	}
+}
+
+// mirror puts a value into the points of a meaning that are not themselves the
+// register that is written.
+func (t *Twin) mirror(meaning string, v float64) {
+	for _, pt := range t.points(meaning) {
+		if !t.shared(pt) {
+			t.put(pt, v)
+		}
+	}
+}
+
+// shared tells whether a point is a register that the command in force has
+// written and that reads back as written.
+func (t *Twin) shared(pt profile.Point) bool {
+	s := t.span(pt)
+	i := slices.IndexFunc(t.plans, func(p plan) bool { return p.name == t.now.plan })
+	return slices.ContainsFunc(t.places, func(p place) bool {
+		return p.channel == t.channel && p.span == s && p.reg.Type == pt.Type && !t.codes(p.reg) &&
+			i >= 0 && t.plans[i].touches([]string{p.reg.Name})
+	})
+}
+
+// codes tells whether what is written to a relay's register are words of the
+// maker's own, so that the register reads as the contact instead.
+func (t *Twin) codes(reg profile.Register) bool {
+	if t.p.Kind != drivers.Relay || reg.Function == 5 {
+		return false
+	}
+	return slices.ContainsFunc(t.plans, func(p plan) bool {
+		return slices.ContainsFunc(p.steps, func(s profile.Step) bool {
+			c, ok := constant(s.Value)
+			return s.Write == reg.Name && (!ok || c > 1)
+		})
+	})
+}
+
+// expected is what a point that shows the command shows.
+func (t *Twin) expected(pt profile.Point) float64 {
+	c := t.now.cmd
+	if t.now.plan == released {
+		if t.p.Kind == drivers.Charger {
+			return math.Max(t.site.MaxA, 0)
+		}
+		return 0
+	}
+	switch t.p.Kind {
+	case drivers.Charger:
+		if pt.Unit == "W" {
+			return c.CurrentA * t.phaseVolts()
+		}
+		return c.CurrentA
+	case drivers.Thermostat:
+		return c.SetpointC
+	case drivers.Relay:
+		if c.Inhibit {
+			return 1
+		}
+		return 0
+	}
+	return c.PowerW
+}
+
+// Follow has the measured power of a battery or a charger follow its command
+// with a lag; 0 ends that. A charger draws no more than was last measured: the
+// vehicle's own limit.
+func (t *Twin) Follow(lag time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lag = lag
+}
+
+// chase moves the measured power towards the command.
+func (t *Twin) chase(dt time.Duration) {
+	if t.lag <= 0 || t.now.plan == unclear {
+		return
+	}
+	goal := t.user["power_w"]
+	if t.now.plan != released {
+		switch t.p.Kind {
+		case drivers.Battery:
+			goal = t.now.cmd.PowerW
+		case drivers.Charger:
+			goal = math.Min(goal, t.now.cmd.CurrentA*t.phaseVolts())
+		case drivers.Inverter:
+			goal = math.Min(goal, t.now.cmd.PowerW)
+		}
+	}
+	t.power += (goal - t.power) * (1 - math.Exp(-dt.Seconds()/t.lag.Seconds()))
+	t.show("power_w", t.power)
+	if t.p.Kind == drivers.Charger {
+		t.show("current_a", t.power/t.phaseVolts())
+	}
+}
