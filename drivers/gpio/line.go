@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"periph.io/x/conn/v3/driver/driverreg"
 	pgpio "periph.io/x/conn/v3/gpio"
@@ -17,13 +18,19 @@ import (
 // errNoChip: the kernel shows no GPIO chip.
 var errNoChip = errors.New("no /dev/gpiochip* on this machine")
 
-// line is a real output line.
-type line struct{ *gpioioctl.GPIOLine }
+// line is a real line.
+type line struct {
+	*gpioioctl.GPIOLine
+	chip string // path of the chip's device file
+}
 
 // Out sets the level. The first call requests the line; the kernel then drives
-// it low for some microseconds before a wanted high (modbus.md 6, trap 2), so
-// boards whose relay is off at a low level are better.
-func (l line) Out(high bool) error { return l.GPIOLine.Out(pgpio.Level(high)) }
+// it low for some microseconds before a wanted high (modbus.md 6, trap 2). That
+// is too short for a mechanical relay and not for a solid-state one, so boards
+// whose relay is off at a low level are better.
+func (l line) Out(high bool) error {
+	return named(l.GPIOLine.Out(pgpio.Level(high)), l.chip, l.Number())
+}
 
 // Close gives the line back.
 func (l line) Close() error {
@@ -31,40 +38,88 @@ func (l line) Close() error {
 	return nil
 }
 
-// openLine finds a line by name, or by chip and offset.
-func openLine(name string) (Pin, error) {
+// openLine finds an output line.
+func openLine(name string) (Pin, error) { return findLine(name) }
+
+// findLine finds a line by name, or by chip and offset. Lines of one board are
+// found, and requested, one by one: one that is held leaves the others usable.
+func findLine(name string) (line, error) {
 	if err := initChips(); err != nil {
-		return nil, err
+		return line{}, err
 	}
 	if chip, offset, ok := strings.Cut(name, ":"); ok {
-		return openOffset(chip, offset)
+		return findOffset(chip, offset)
 	}
 	for _, chip := range gpioioctl.Chips { // chips of the header come first
 		if l := chip.ByName(name); l != nil {
-			return line{l}, nil
+			return line{l, chip.Path()}, nil
 		}
 	}
-	return nil, fmt.Errorf("no line of that name on %s", chipNames())
+	return line{}, fmt.Errorf("no line of that name on %s", chipNames())
 }
 
-// openOffset finds a line by the chip's name or label and its number there.
+// findOffset finds a line by the chip's name or label and its number there.
 // Chip numbers moved between kernels of the same board; labels did not.
-func openOffset(chipName, offset string) (Pin, error) {
+func findOffset(chipName, offset string) (line, error) {
 	n, err := strconv.Atoi(offset)
 	if err != nil {
-		return nil, fmt.Errorf("offset %q is no number", offset)
+		return line{}, fmt.Errorf("offset %q is no number", offset)
 	}
 	for _, chip := range gpioioctl.Chips {
 		if chip.Name() != chipName && chip.Label() != chipName {
 			continue
 		}
 		if n < 0 || n >= chip.LineCount() {
-			return nil, fmt.Errorf("%s has lines 0 to %d", chipName, chip.LineCount()-1)
+			return line{}, fmt.Errorf("%s has lines 0 to %d", chipName, chip.LineCount()-1)
 		}
-		return line{chip.ByNumber(n)}, nil
+		return line{chip.ByNumber(n), chip.Path()}, nil
 	}
-	return nil, fmt.Errorf("no chip of that name among %s", chipNames())
+	return line{}, fmt.Errorf("no chip of that name among %s", chipNames())
 }
+
+func isBusy(err error) bool { return errors.Is(err, syscall.EBUSY) }
+
+// input is a real input line.
+type input struct {
+	line
+	pull pgpio.Pull
+}
+
+// openInput finds a line and makes it an input with the given bias.
+func openInput(name string, pull Pull) (Contact, error) {
+	l, err := findLine(name)
+	if err != nil {
+		return nil, err
+	}
+	in := input{l, pgpio.Float} // Float sends no bias flag
+	switch pull {
+	case PullUp:
+		in.pull = pgpio.PullUp
+	case PullDown:
+		in.pull = pgpio.PullDown
+	}
+	if err := in.configure(); err != nil {
+		l.GPIOLine.Close() // modbus.md 6, trap 3
+		return nil, err
+	}
+	return in, nil
+}
+
+func (i input) configure() error {
+	return named(i.In(i.pull, pgpio.BothEdges), i.chip, i.Number())
+}
+
+// High reads the level. periph takes a read that fails for a low level, so the
+// line is configured anew first: that fails where the line is lost.
+func (i input) High() (bool, error) {
+	if err := i.configure(); err != nil {
+		return false, err
+	}
+	return bool(i.Read()), nil
+}
+
+// Wait returns at the next edge or after the timeout.
+func (i input) Wait(timeout time.Duration) { i.WaitForEdge(timeout) }
 
 func chipNames() string {
 	names := make([]string, len(gpioioctl.Chips))

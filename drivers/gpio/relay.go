@@ -1,10 +1,16 @@
-// Package gpio switches relays on GPIO lines; it is the one door to periph.
+// Package gpio switches relays on GPIO lines and watches contacts on them; it
+// is the one door to periph.
 //
-// A relay inhibits a load: it is energised to hold the load off, and released
-// the load is allowed. Wired through the normally closed contact, a dead
-// gateway leaves the load to its own thermostat (modbus.md 6). The times that
-// protect a compressor are kept here, in the lowest layer (domain.md 6 F6), so
-// that no decision above can break them.
+// A relay inhibits a load. What the load does without power on the relay is
+// what it does without the gateway, see Wiring. The times that protect a
+// compressor are kept here, in the lowest layer (domain.md 6 F6), so that no
+// decision above can break them.
+//
+// What the library does not do: it knows no initial level, so that the first
+// write drives a line low for the time of two system calls before a wanted high
+// (modbus.md 6, trap 2), and no open drain. Before this program runs, and after
+// it, the level is the board's: on a Raspberry Pi a line gpio=17=op,dh in
+// config.txt keeps GPIO17 high from the boot on.
 package gpio
 
 import (
@@ -34,16 +40,21 @@ type Memory interface {
 
 // Options say how a relay is wired and how long it may hold its load off.
 type Options struct {
-	Line      string // line name ("GPIO17"), or chip and offset ("gpiochip0:17")
-	ActiveLow bool   // the coil is energised by a low level
+	Line      string // line name ("GPIO17"), or chip and offset ("gpiochip0:17", "pinctrl-rp1:17")
+	Second    string // SGReady: the line of contact 2
+	ActiveLow bool   // a coil is energised by a low level
+	Wiring    Wiring
 	// MinOff is how long the load stays off once it was inhibited: a release
 	// that comes sooner waits. 0 is no limit.
 	MinOff time.Duration
+	// MinOn is how long the load is allowed before it is inhibited again. 0 is
+	// no limit.
+	MinOn time.Duration
 	// MaxOff is the longest inhibit. Then the load is allowed for as long
 	// again. Shorter inhibits add up, and time allowed in between counts down
 	// again at the same pace. 0 is no limit.
 	MaxOff   time.Duration
-	Remember Memory // keeps the used-up time through a restart; nil forgets
+	Remember Memory // keeps these times through a restart; nil forgets
 	// Passive finds the line and never drives it: for a dry run, in which even
 	// the released level could switch a load that is wired the other way.
 	Passive bool
@@ -56,22 +67,14 @@ type Options struct {
 // relay is a load behind a relay. It never reads its line back: reading an
 // output through periph turns it into an input (modbus.md 6, trap 1).
 type relay struct {
-	o         Options
-	pin       Pin // nil while the line is not open
-	energised bool
-	wanted    bool      // commanded inhibit
-	until     time.Time // end of the command
-	usage     usage
-	loaded    bool
-	at        time.Time // last call
-}
-
-// usage is how much of MaxOff is used up. It is what is remembered.
-type usage struct {
-	Off     time.Duration `json:"off"`     // time held off, less time allowed since
-	Resting bool          `json:"resting"` // MaxOff was reached, Off counts down to 0
-	Since   time.Time     `json:"since"`   // of the running inhibit; zero when released
-	At      time.Time     `json:"at"`      // when this was counted
+	o        Options
+	contacts *contacts // nil while the lines are not open
+	found    Pin       // the line of a passive one
+	wanted   bool      // commanded inhibit
+	until    time.Time // end of the command
+	hold     hold
+	loaded   bool
+	at       time.Time // last call
 }
 
 // NewRelay returns the relay on a line. Nothing is opened before the first
@@ -83,7 +86,7 @@ func NewRelay(o Options) drivers.Device {
 	if o.Open == nil {
 		o.Open = openLine
 	}
-	return &relay{o: o}
+	return &relay{o: o, hold: hold{minOff: o.MinOff, minOn: o.MinOn, maxOff: o.MaxOff}}
 }
 
 // Read implements drivers.Device. It also ends what is due: a command that was
@@ -95,23 +98,26 @@ func (d *relay) Read(ctx context.Context) (drivers.Reading, error) {
 	if err := d.update(ctx); err != nil {
 		return drivers.Reading{}, err
 	}
-	return drivers.Reading{At: d.at, Connected: true, Inhibited: d.energised, State: d.state()}, nil
+	return drivers.Reading{At: d.at, Connected: true, Inhibited: d.hold.off, State: d.state()}, nil
 }
 
 // find looks for the line and leaves it as it is.
 func (d *relay) find() (drivers.Reading, error) {
-	if d.pin == nil {
+	if d.found == nil {
 		pin, err := d.o.Open(d.o.Line)
-		if err != nil {
-			return drivers.Reading{}, d.explain("find", err)
+		if err == nil && d.o.Wiring == SGReady {
+			_, err = d.o.Open(d.o.Second)
 		}
-		d.pin = pin
+		if err != nil {
+			return drivers.Reading{}, explain(&lineError{d.o.Line, "find", err})
+		}
+		d.found = pin
 	}
 	return drivers.Reading{At: d.o.Now(), Connected: true, State: "found, not driven"}, nil
 }
 
-// Apply implements drivers.Device. A load that rests after a longest inhibit is
-// not held off; the error says until when.
+// Apply implements drivers.Device. A load that rests after a longest inhibit,
+// or was allowed just now, is not held off; the error says until when.
 func (d *relay) Apply(ctx context.Context, c drivers.Command, valid time.Duration) error {
 	if d.o.Passive {
 		return fmt.Errorf("inhibit %s: the line is not driven in a dry run: %w", d.o.Line, drivers.ErrRefused)
@@ -120,15 +126,14 @@ func (d *relay) Apply(ctx context.Context, c drivers.Command, valid time.Duratio
 	if err := d.update(ctx); err != nil {
 		return err
 	}
-	if c.Inhibit && !d.energised {
-		return fmt.Errorf("inhibit %s: the load was held off for max_off %v and is allowed for %v more: %w",
-			d.o.Line, d.o.MaxOff, d.usage.Off.Round(time.Second), drivers.ErrRefused)
+	if c.Inhibit && !d.hold.off {
+		return fmt.Errorf("inhibit %s: %s: %w", d.o.Line, d.hold.refusal(d.at), drivers.ErrRefused)
 	}
 	return nil
 }
 
-// Release implements drivers.Device. Within MinOff the relay stays energised;
-// later calls let go. When the program ends the kernel releases the line.
+// Release implements drivers.Device. Within MinOff the load stays off; later
+// calls let go. When the program ends the kernel gives the lines back.
 func (d *relay) Release(ctx context.Context) error {
 	if d.o.Passive {
 		return nil
@@ -143,12 +148,18 @@ func (d *relay) Describe() drivers.Description {
 	if d.o.ActiveLow {
 		level = "low"
 	}
-	return drivers.Description{
-		Detail: fmt.Sprintf("relay on line %s, energised by a %s level holds the load off; the kernel lets go of it when this program ends", d.o.Line, level),
+	does := fmt.Sprintf("relay on line %s, energised by a %s level holds the load off", d.o.Line, level)
+	switch d.o.Wiring {
+	case Stage:
+		does = fmt.Sprintf("relay on line %s, energised by a %s level allows the stage", d.o.Line, level)
+	case SGReady:
+		does = fmt.Sprintf("SG-Ready on lines %s and %s, contact 1 closed by a %s level blocks the heat pump, contact 2 stays open",
+			d.o.Line, d.o.Second, level)
 	}
+	return drivers.Description{Detail: does + "; the kernel lets go of it when this program ends"}
 }
 
-// update opens the line where needed, counts the time and switches.
+// update opens the lines where needed, counts the time and switches.
 func (d *relay) update(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("relay %s: %w", d.o.Line, err)
@@ -157,86 +168,61 @@ func (d *relay) update(ctx context.Context) error {
 		return err
 	}
 	now := d.o.Now()
-	d.count(now)
+	d.hold.count(now)
 	d.at = now
-	was, on := d.energised, d.decide(now)
-	if err := d.set(on); err != nil { // also when nothing changes: it shows a lost line
-		return err
+	off := d.hold.decide(now, d.wanted && now.Before(d.until))
+	// The level is written also when nothing changes: it shows a lost line.
+	if err := d.contacts.set(d.o, d.o.Wiring.energised(off)); err != nil {
+		d.contacts = nil
+		return explain(err)
 	}
-	if on == was {
+	if off == d.hold.off {
 		return nil
 	}
-	d.usage.Since = time.Time{}
-	if on {
-		d.usage.Since = now
-	}
+	d.hold.moved(now, off)
 	return d.save()
-}
-
-// decide returns whether the relay is to be energised now.
-func (d *relay) decide(now time.Time) bool {
-	if d.energised && now.Sub(d.usage.Since) < d.o.MinOff {
-		return true
-	}
-	return d.wanted && now.Before(d.until) && !d.usage.Resting
-}
-
-// count adds the time held off since the last call, or takes off the time
-// allowed. A clock that went back counts nothing.
-func (d *relay) count(now time.Time) {
-	u := &d.usage
-	passed := max(now.Sub(u.At), 0)
-	if u.At.IsZero() {
-		passed = 0
-	}
-	u.At = now
-	if d.o.MaxOff == 0 {
-		u.Off, u.Resting = 0, false
-		return
-	}
-	if d.energised {
-		u.Off = min(u.Off+passed, d.o.MaxOff)
-		u.Resting = u.Resting || u.Off >= d.o.MaxOff
-		return
-	}
-	u.Off = max(u.Off-passed, 0)
-	u.Resting = u.Resting && u.Off > 0
 }
 
 // state is what the relay does, for people.
 func (d *relay) state() string {
+	allowed, off := d.o.Wiring.words()
+	h := &d.hold
 	switch {
-	case d.energised && !d.wanted:
-		return fmt.Sprintf("off for %v more (min_off)", (d.o.MinOff - d.at.Sub(d.usage.Since)).Round(time.Second))
-	case d.energised:
-		return "held off"
-	case d.usage.Resting:
-		return fmt.Sprintf("allowed for %v more (max_off)", d.usage.Off.Round(time.Second))
-	default:
-		return "allowed"
+	case h.off && !d.wanted && h.offFor(d.at) > 0:
+		return fmt.Sprintf("%s for %v more (min_off)", off, h.offFor(d.at).Round(time.Second))
+	case h.off:
+		return off
+	case h.Resting:
+		return fmt.Sprintf("%s for %v more (max_off)", allowed, h.Off.Round(time.Second))
 	}
+	return allowed
 }
 
-// open opens the line and releases the relay before anything else. The line of
-// a program that ended mid-inhibit was released by the kernel, so the load is
-// allowed since then; stopping it again at once would harm it more than the
-// rest of MinOff would help.
+// open opens the lines, which releases every contact before anything else, and
+// notes what that does to the load. An inhibit of a program that ended was
+// released by the kernel with it, so the load is allowed again since then; a
+// stage is off since then, and its compressor must not be called again at once.
 func (d *relay) open() error {
 	if err := d.recall(); err != nil {
 		return err
 	}
-	if d.pin != nil {
+	if d.contacts != nil {
 		return nil
 	}
-	pin, err := d.o.Open(d.o.Line)
+	c, err := openContacts(d.o)
 	if err != nil {
-		return d.explain("open", err)
+		return explain(err)
 	}
-	d.pin = pin
-	if err := d.set(false); err != nil {
-		return err
+	d.contacts = c
+	now := d.o.Now()
+	d.hold.count(now)
+	wasOff := !d.hold.Since.IsZero()
+	switch released := d.o.Wiring == Stage; {
+	case released && !wasOff, !released && wasOff:
+		d.hold.moved(now, released)
+	default:
+		d.hold.off = released
 	}
-	d.usage.Since = time.Time{}
 	return nil
 }
 
@@ -255,10 +241,7 @@ func (d *relay) recall() error {
 		if err := json.Unmarshal(data, &u); err != nil {
 			return fmt.Errorf("relay %s: load its times: %w", d.o.Line, err)
 		}
-		d.usage = u
-		d.energised = !u.Since.IsZero()
-		d.count(d.o.Now())
-		d.energised = false
+		d.hold.usage, d.hold.off = u, !u.Since.IsZero()
 	}
 	d.loaded = true
 	return nil
@@ -268,7 +251,7 @@ func (d *relay) save() error {
 	if d.o.Remember == nil {
 		return nil
 	}
-	data, err := json.Marshal(d.usage)
+	data, err := json.Marshal(d.hold.usage)
 	if err == nil {
 		err = d.o.Remember.Save(data)
 	}
@@ -278,22 +261,13 @@ func (d *relay) save() error {
 	return nil
 }
 
-// set writes the level. A line that failed is closed, or the next write would
-// skip the request and go to file descriptor 0 (modbus.md 6, trap 3).
-func (d *relay) set(on bool) error {
-	if err := d.pin.Out(on != d.o.ActiveLow); err != nil {
-		closeErr := d.pin.Close()
-		d.pin, d.energised = nil, false
-		return d.explain("write", errors.Join(err, closeErr))
-	}
-	d.energised = on
-	return nil
-}
-
 // explain says what to do about a line that does not work.
-func (d *relay) explain(verb string, err error) error {
+func explain(err error) error {
 	remedy := "is the line's name right? gpioinfo lists all"
+	var held *heldError
 	switch {
+	case errors.As(err, &held):
+		remedy = "it is held by " + held.consumer + "; end that, or use another line"
 	case errors.Is(err, syscall.EBUSY):
 		remedy = "another program holds the line; gpioinfo names it"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EPERM):
@@ -301,5 +275,10 @@ func (d *relay) explain(verb string, err error) error {
 	case errors.Is(err, errNoChip):
 		remedy = "enable GPIO on this board; kernel 5.10 or later is needed"
 	}
-	return fmt.Errorf("%s GPIO line %s: %w (%s): %w", verb, d.o.Line, err, remedy, drivers.ErrOffline)
+	verb, line := "use", ""
+	var at *lineError
+	if errors.As(err, &at) {
+		verb, line, err = at.verb, at.line, at.err
+	}
+	return fmt.Errorf("%s GPIO line %s: %w (%s): %w", verb, line, err, remedy, drivers.ErrOffline)
 }
