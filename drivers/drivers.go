@@ -140,6 +140,9 @@ type Description struct {
 	// Fallback is true where the device itself ends a command that is not
 	// refreshed. Where it is false, only this program's exit path ends it.
 	Fallback bool `json:"fallback"`
+	// FallbackAfter is how long the device holds a command that is not renewed;
+	// 0 where that is not known.
+	FallbackAfter time.Duration `json:"fallback_after_ns,omitempty"`
 }
 
 // Device is one thing on a bus. All methods are called from one goroutine, the
