@@ -105,7 +105,7 @@ func TestEachMistakeHasItsLine(t *testing.T) {
 		{"{write: mode, value: 2}", "{write: mode, value: remembered}", "26: value of mode"},
 		{"{write: mode, value: 2}", "{write: mode, value: 2, also: [{write: power, value: 1}]}", "26: power is written together with mode"},
 		{"also: [{write: lease, value: timer}]", "also: [{write: mode, value: 1}]", "27: mode is written together with power"},
-		{"also: [{write: lease, value: timer}]", "", "22: lease is writable and no step writes it"},
+		{"also: [{write: lease, value: timer}]", "", "25: apply does not write timer"},
 		{"also: [{write: lease, value: timer}]", "also: [{write: lease, value: 60}]", "25: apply does not write timer"},
 		{"  release:\n    - {write: mode, value: 0}\n", "", "24: a battery is commanded by"},
 		{"  apply:\n", "  charge:\n", "24: a battery is commanded by"},
