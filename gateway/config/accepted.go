@@ -45,7 +45,7 @@ func (k *key) accepted() string {
 	case asPath:
 		return "an absolute path"
 	case asGPIO:
-		return "GPIO17, gpiochip0:17"
+		return "GPIO17, gpiochip0:17, pinctrl-rp1:17"
 	case asVoluntary:
 		return "follow, ignore, follow-above-soc:50"
 	}

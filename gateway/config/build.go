@@ -1,8 +1,6 @@
 package config
 
 import (
-	"fmt"
-	"strings"
 	"time"
 
 	yaml "go.yaml.in/yaml/v3"
@@ -61,6 +59,9 @@ func (p *parser) build() {
 	for _, b := range p.doc.blocks["meters"] {
 		p.meter(b)
 	}
+	for _, b := range p.doc.blocks["inputs"] {
+		p.input(b)
+	}
 	p.policy(one("policy"))
 	p.http(one("http"))
 	p.store(one("store"))
@@ -95,7 +96,9 @@ func (p *parser) site(b *block) {
 		Armed:      b.flag("armed"),
 		MaxImportW: b.watts("max_import_kw"),
 		MaxExportW: b.watts("max_export_kw"),
+		Profiles:   b.text("profiles"),
 	}
+	p.findProfiles(b)
 }
 
 // zone finds the site's time zone. A slim system may have no zones at all,
@@ -132,8 +135,9 @@ func (p *parser) bus(b *block) {
 	case bus.TCP == "" && bus.Serial == "":
 		p.faults.add(Error{Line: b.line, Key: b.path, Found: "has neither tcp nor serial", Remedy: "add tcp: HOST:PORT or serial: /dev/..."})
 	}
+	bus.RTU = bus.TCP != "" && b.text("framing") == "rtu"
 	if bus.Serial != "" {
-		bus.Baud, bus.Format = int(b.num("baud")), b.text("format")
+		bus.Baud, bus.Format, bus.Echo = int(b.num("baud")), b.text("format"), b.flag("echo")
 	}
 	p.cfg.Buses = append(p.cfg.Buses, bus)
 }
@@ -145,6 +149,7 @@ func (p *parser) device(b *block) {
 		Profile:         b.text("profile"),
 		Bus:             b.text("bus"),
 		GPIO:            b.text("gpio"),
+		GPIO2:           b.text("gpio2"),
 		Invert:          b.flag("invert"),
 		AllowNoFallback: b.flag("allow_no_fallback"),
 	}
@@ -164,71 +169,11 @@ func (p *parser) device(b *block) {
 		fallthrough
 	case drivers.Relay:
 		d.RatedW = b.watts("rated_kw")
-		d.MinOff, d.MaxOff = b.duration("min_off"), b.duration("max_off")
+		d.MinOff, d.MinOn, d.MaxOff = b.duration("min_off"), b.duration("min_on"), b.duration("max_off")
 		p.atLeast(b, "max_off", "min_off")
+		p.sgReady(b, &d)
 	}
 	p.cfg.Devices = append(p.cfg.Devices, d)
-}
-
-// RelayInhibit is the profile of a device on a GPIO line.
-const RelayInhibit = "relay-inhibit"
-
-// wiring fills in how the device is reached: by a bus, or by a GPIO line.
-func (p *parser) wiring(b *block, d *Device) {
-	switch {
-	case d.Bus != "" && d.GPIO != "":
-		p.faults.add(Error{Line: b.line, Key: b.path, Found: "has both bus and gpio", Remedy: "remove the one that it is not wired to"})
-	case d.Bus == "" && d.GPIO == "" && (d.Kind == drivers.Thermostat || d.Kind == drivers.Relay):
-		p.faults.add(Error{Line: b.line, Key: b.path, Found: "has neither bus nor gpio", Remedy: "add the bus or the GPIO line that it is wired to"})
-	case d.Bus == "" && d.GPIO == "":
-		p.faults.add(Error{Line: b.line, Key: b.at("bus"), Found: "is missing (name of the bus that it is on)", Remedy: "add bus"})
-	case d.GPIO != "":
-		if d.Profile == "" {
-			d.Profile = RelayInhibit
-		}
-		d.ActiveLow = b.text("active") == "low"
-		p.checkProfile(b, d)
-	default:
-		if d.Profile == "" {
-			p.faults.add(Error{Line: b.line, Key: b.at("profile"), Found: "is missing (how to talk to the device)", Remedy: "`nominald profiles` lists them"})
-		}
-		d.Unit = int(b.num("unit"))
-		p.checkProfile(b, d)
-	}
-}
-
-// checkProfile follows the profile's name to a profile of the device's kind.
-func (p *parser) checkProfile(b *block, d *Device) {
-	if d.Profile == "" {
-		return
-	}
-	onGPIO := d.GPIO != ""
-	fits := func(o Profile) bool { return o.GPIO == onGPIO && (onGPIO || o.Kind == d.Kind) }
-	got, ok := find(p.env.Profiles, func(o Profile) bool { return o.Name == d.Profile })
-	if ok && fits(got) {
-		return
-	}
-	var fitting []string
-	for _, o := range p.env.Profiles {
-		if fits(o) {
-			fitting = append(fitting, o.Name)
-		}
-	}
-	e := Error{Line: b.lineOf("profile"), Key: b.at("profile"), Accepted: strings.Join(fitting, ", ")}
-	switch {
-	case !ok:
-		e.Found = "there is no profile " + show(d.Profile)
-		if near := Nearest(d.Profile, fitting); near != "" {
-			e.Remedy = "did you mean " + near + "?"
-		}
-	case onGPIO:
-		e.Found = show(d.Profile) + " is not for a GPIO line"
-	case got.GPIO:
-		e.Found = show(d.Profile) + " is for a GPIO line"
-	default:
-		e.Found = fmt.Sprintf("%s is for kind %s and the device is of kind %s", show(d.Profile), got.Kind, d.Kind)
-	}
-	p.faults.add(e)
 }
 
 // atLeast checks that one number is not below another.
@@ -259,6 +204,11 @@ func (p *parser) meter(b *block) {
 		p.faults.add(Error{Line: b.line, Key: b.at("baseline"), Found: "is missing, since the reference is baseline", Accepted: k.accepted(), Remedy: "your program's rules name it; without one set reference: relative"})
 	}
 	p.cfg.Meters = append(p.cfg.Meters, m)
+}
+
+func (p *parser) input(b *block) {
+	p.cfg.Inputs = append(p.cfg.Inputs, Input{Name: b.text("name"), Role: b.text("role"), GPIO: b.text("gpio"),
+		Active: b.text("active"), Pull: b.text("pull"), Debounce: b.duration("debounce")})
 }
 
 func (p *parser) policy(b *block) {

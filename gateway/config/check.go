@@ -51,15 +51,40 @@ func (p *parser) checkUnique() {
 	p.once("buses", "the address", by("tcp"))
 	p.once("buses", "the line", by("serial"))
 	p.once("devices", "the name", by("name"))
-	p.once("devices", "the line", by("gpio"))
+	p.onceLine()
 	p.once("devices", "the unit", func(b *block) (string, string) {
 		if !b.has("bus") {
 			return "unit", ""
 		}
 		// One unit can be a meter and a battery at once, as hybrid inverters are.
-		return "unit", strings.Join([]string{b.text("bus"), b.text("unit"), b.text("kind"), b.text("profile")}, " ")
+		return "unit", strings.Join([]string{b.text("bus"), b.text("unit"), b.text("kind"), b.text("profile"), b.text("channel")}, " ")
 	})
 	p.once("meters", "the meter", by("id"))
+	p.once("inputs", "the name", by("name"))
+}
+
+// onceLine refuses a GPIO line that is named twice, whatever for.
+func (p *parser) onceLine() {
+	type use struct {
+		block *block
+		key   string
+	}
+	first := map[string]use{}
+	for _, section := range []string{"devices", "inputs"} {
+		for _, b := range p.doc.blocks[section] {
+			for _, key := range []string{"gpio", "gpio2"} {
+				line := b.text(key)
+				o, taken := first[line]
+				switch {
+				case line == "":
+				case taken:
+					p.faults.add(Error{Line: b.lineOf(key), Key: b.at(key), Found: fmt.Sprintf("the line %s is taken by %s on line %d", show(line), o.block.path, o.block.lineOf(o.key))})
+				default:
+					first[line] = use{b, key}
+				}
+			}
+		}
+	}
 }
 
 // checkReferences follows every name to what it names.
@@ -72,7 +97,7 @@ func (p *parser) checkReferences() {
 		bus, ok := find(p.cfg.Buses, func(o Bus) bool { return o.Name == d.Bus })
 		if !ok {
 			p.unknown(b.lineOf("bus"), b.at("bus"), d.Bus, "bus", names(p.cfg.Buses, func(o Bus) string { return o.Name }))
-		} else if bus.Serial != "" && (d.Unit < 1 || d.Unit > 247) {
+		} else if (bus.Serial != "" || bus.RTU) && (d.Unit < 1 || d.Unit > 247) {
 			p.faults.add(Error{Line: b.lineOf("unit"), Key: b.at("unit"), Found: fmt.Sprintf("%d is out of range on a serial line", d.Unit), Accepted: "1 to 247"})
 		}
 	}
@@ -86,6 +111,8 @@ func (p *parser) checkReferences() {
 				p.unknown(v.line, at, v.text, "device", p.deviceNames())
 			case d.Kind == drivers.Meter:
 				p.faults.add(Error{Line: v.line, Key: at, Found: show(v.text) + " is of kind meter, which measures only", Remedy: "remove it from the list"})
+			case !d.Kind.Dispatched():
+				p.faults.add(Error{Line: v.line, Key: at, Found: fmt.Sprintf("%s is of kind %s, which is measured and never dispatched: to limit it would throw the sun's energy away", show(v.text), d.Kind), Remedy: "remove it from the list"})
 			}
 		}
 	}
@@ -100,6 +127,8 @@ func (p *parser) checkMeasuredBy(b *block, m Meter) {
 	case d.Kind == drivers.Meter:
 	case m.Type == UtilityMeter:
 		p.faults.add(Error{Line: line, Key: at, Found: fmt.Sprintf("%s is of kind %s", show(d.Name), d.Kind), Accepted: "a device of kind meter, for a utility_meter", Remedy: "name the meter at the grid connection"})
+	case !d.Kind.Dispatched():
+		p.faults.add(Error{Line: line, Key: at, Found: fmt.Sprintf("%s is of kind %s, which is never dispatched", show(d.Name), d.Kind), Accepted: "a device of kind meter, or the one of this meter's devices that has the meter"})
 	case !slices.Contains(m.Devices, d.Name):
 		p.faults.add(Error{Line: line, Key: at, Found: show(d.Name) + " is not among this meter's devices", Remedy: "add it to devices, or name a device of kind meter"})
 	}
@@ -146,7 +175,7 @@ func (p *parser) warn() {
 		used := slices.ContainsFunc(p.cfg.Meters, func(m Meter) bool {
 			return slices.Contains(m.Devices, d.Name) || m.Type == DeviceMeter && m.MeasuredBy == d.Name
 		})
-		if d.Kind != drivers.Meter && !used {
+		if d.Kind.Dispatched() && !used {
 			add("devices[%d]: %s is in no meter's devices and is never dispatched", i, d.Name)
 		}
 	}

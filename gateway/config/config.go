@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"nominald/drivers"
+	"nominald/drivers/profile"
 )
 
 // Config is a site as the program uses it: defaults filled in, units in W,
@@ -18,13 +19,15 @@ type Config struct {
 	Meters  []Meter
 	Buses   []Bus
 	Devices []Device
+	Inputs  []Input
 	Policy  Policy
 	HTTP    HTTP
 	Store   Store
 	// Warnings name what is allowed and still seldom meant, one line each.
 	Warnings []string
 
-	places map[string]place // where each key stands, for Fault
+	own    map[string]*profile.Profile // the site's own profiles
+	places map[string]place            // where each key stands, for Fault
 }
 
 // Site is the grid connection and its owner's limits.
@@ -34,6 +37,7 @@ type Site struct {
 	Armed      bool           // false: nothing is ever written to a device
 	MaxImportW float64        // service rating; 0 means not given
 	MaxExportW float64        // interconnection limit; 0 means no export
+	Profiles   string         // directory of the site's own device profiles
 }
 
 // Leap is the dispatch API.
@@ -76,9 +80,11 @@ type Meter struct {
 type Bus struct {
 	Name   string
 	TCP    string // host:port
+	RTU    bool   // RTU frames over the socket, as serial device servers pass them on
 	Serial string // device path
 	Baud   int
 	Format string // 8N1, 8E1, ...
+	Echo   bool   // the adapter hears what it sends
 }
 
 // Device is one device at the site.
@@ -88,7 +94,11 @@ type Device struct {
 	Profile string
 	Bus     string // empty for GPIO
 	Unit    int    // Modbus unit id
-	GPIO    string // line name, or chip:offset
+	Channel int    // of a unit with several relays or sockets, from 1; 0 is the first
+	GPIO    string // line name, or chip:offset with the chip's name or label
+	// ByInhibit: it is held off rather than given a number.
+	ByInhibit bool
+	GPIO2     string // SG-Ready: the line of the second contact
 	// ActiveLow: the relay's coil is energised by a low level.
 	ActiveLow bool
 	Invert    bool // power sign turned, for a meter that is wired the other way
@@ -106,11 +116,22 @@ type Device struct {
 	// Thermostat and relay.
 	RatedW     float64
 	MinOff     time.Duration
+	MinOn      time.Duration
 	MaxOff     time.Duration
 	MaxOffsetK float64 // thermostat by set-point: largest shift
 	// AllowNoFallback is the owner's consent to command a device that has no
 	// timer of its own to end a command (domain.md 4.4).
 	AllowNoFallback bool
+}
+
+// Input is a contact on a GPIO line.
+type Input struct {
+	Name     string
+	Role     string // stop: closes or opens to stop the site
+	GPIO     string
+	Active   string        // high or low: the level that means pressed
+	Pull     string        // up, down or none
+	Debounce time.Duration // how long a level stands before it counts
 }
 
 // Policy is how the site answers what Leap leaves open.

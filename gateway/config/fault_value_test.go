@@ -83,7 +83,7 @@ func TestFaultsOfValues(t *testing.T) {
 		{what: "an unknown kind",
 			from: "kind: battery",
 			to:   "kind: batery",
-			want: `n.yaml:16: devices[1].kind: "batery" is not known; accepted: meter, battery, charger, thermostat, relay; did you mean battery?`},
+			want: `n.yaml:16: devices[1].kind: "batery" is not known; accepted: meter, battery, charger, thermostat, relay, inverter; did you mean battery?`},
 		{what: "a meter id that is no UUID",
 			from: "id: afce893d-ea68-487f-9f8c-778b1881f60a",
 			to:   "id: meter-1",

@@ -2,9 +2,11 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -26,8 +28,11 @@ type Env struct {
 	LoadLocation func(name string) (*time.Location, error)
 	// NoSecrets leaves all secrets unread, for what needs the devices only.
 	NoSecrets bool
-	// Profiles are the device profiles that exist.
+	// Profiles are the device profiles that the program brings along.
 	Profiles []Profile
+	// SiteProfiles reads a directory of the site's own profiles. One that is not
+	// there is an error only where the config names it. nil reads none.
+	SiteProfiles func(dir string, named bool) ([]*profile.Profile, error)
 }
 
 // Profile is what a config has to know of a device profile.
@@ -35,6 +40,10 @@ type Profile struct {
 	Name string
 	Kind drivers.Kind
 	GPIO bool // on a GPIO line, not on a bus
+	// Channels is how many relays or sockets one unit has; 0 is one.
+	Channels int
+	// Inhibits: it holds the load off, and shifts no set-point.
+	Inhibits bool
 }
 
 // OSEnv is this machine.
@@ -44,16 +53,49 @@ func OSEnv() Env {
 		CredentialDir: os.Getenv("CREDENTIALS_DIRECTORY"),
 		ReadFile:      readFile,
 		LoadLocation:  time.LoadLocation,
-		Profiles:      knownProfiles(),
+		Profiles:      briefly(profile.List()),
+		SiteProfiles:  siteProfiles,
 	}
 }
 
-func knownProfiles() []Profile {
+// briefly tells of profiles what a config has to know.
+func briefly(list []*profile.Profile) []Profile {
 	var all []Profile
-	for _, p := range profile.List() {
-		all = append(all, Profile{Name: p.Name, Kind: p.Kind, GPIO: p.Bus == "gpio"})
+	for _, p := range list {
+		all = append(all, Profile{Name: p.Name, Kind: p.Kind, GPIO: p.Bus == "gpio", Channels: p.Channels, Inhibits: len(p.Command.Inhibit) > 0})
 	}
 	return all
+}
+
+// siteProfiles reads the *.yaml files of a directory.
+func siteProfiles(dir string, named bool) ([]*profile.Profile, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) && !named {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("can not be read: %s", reason(err))
+	}
+	var own []*profile.Profile
+	for _, e := range entries {
+		if e.IsDir() || filepath.Ext(e.Name()) != ".yaml" {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s can not be read: %s", path, reason(err))
+		}
+		p, err := profile.Parse(path, data)
+		if err != nil {
+			return nil, err
+		}
+		if _, taken := find(own, func(o *profile.Profile) bool { return o.Name == p.Name }); taken {
+			return nil, fmt.Errorf("%s: the name %s is taken by another file", path, p.Name)
+		}
+		own = append(own, p)
+	}
+	return own, nil
 }
 
 func readFile(path string) ([]byte, fs.FileMode, error) {
@@ -101,6 +143,8 @@ type parser struct {
 	faults *faults
 	doc    *document
 	cfg    *Config
+	// profiles are those that exist, the site's own included.
+	profiles []Profile
 }
 
 // Parse reads a config from r. The path is for messages. It works in two
@@ -130,6 +174,15 @@ func Parse(r io.Reader, path string, env Env) (*Config, error) {
 type place struct {
 	path string // "devices[1].profile"
 	line int
+}
+
+// DeviceProfile returns the profile with the name, the site's own before the
+// program's.
+func (c *Config) DeviceProfile(name string) (*profile.Profile, error) {
+	if p, ok := c.own[name]; ok {
+		return p, nil
+	}
+	return profile.Load(name)
 }
 
 // placeKey identifies a key by its section, the name of the list's element

@@ -40,8 +40,12 @@ func testEnv() Env {
 		// A list of its own: messages must not change with every new profile.
 		Profiles: []Profile{
 			{Name: "keba-p30", Kind: drivers.Charger},
-			{Name: "relay-board", Kind: drivers.Relay},
+			{Name: "relay-board", Kind: drivers.Relay, Channels: 8},
 			{Name: "relay-inhibit", Kind: drivers.Relay, GPIO: true},
+			{Name: "relay-stage", Kind: drivers.Relay, GPIO: true},
+			{Name: "sg-ready", Kind: drivers.Relay, GPIO: true},
+			{Name: "hvac-gateway", Kind: drivers.Thermostat, Inhibits: true},
+			{Name: "roof", Kind: drivers.Inverter},
 			{Name: "room-unit", Kind: drivers.Thermostat},
 			{Name: "sunspec-meter", Kind: drivers.Meter},
 			{Name: "sunspec-storage", Kind: drivers.Battery},
@@ -91,7 +95,7 @@ func TestSmallestConfigGetsTheDefaults(t *testing.T) {
 	}
 	want := &Config{
 		Path: "n.yaml",
-		Site: Site{Name: "Oak Street Bakery", Timezone: time.UTC},
+		Site: Site{Name: "Oak Street Bakery", Timezone: time.UTC, Profiles: DefaultProfiles},
 		Leap: Leap{URL: "https://api.leap.energy/v2", APIKey: NewSecret("file:/etc/nominald/leap.key", testKey), Poll: time.Minute},
 		Meters: []Meter{{ID: "afce893d-ea68-487f-9f8c-778b1881f60a", Type: UtilityMeter, MeasuredBy: "main",
 			Reference: Relative, Devices: []string{"battery"}}},
@@ -138,12 +142,12 @@ func TestExampleConfigIsReadWhole(t *testing.T) {
 			MaxDischargeW: drivers.Some(5000), MaxChargeW: drivers.Some(5000), CapacityWh: drivers.Some(13500)},
 		{Name: "wallbox", Kind: drivers.Charger, Profile: "keba-p30", Bus: "wall", Unit: 255, Phases: 3, VoltageV: 230, MinA: 6, MaxA: 16},
 		{Name: "hvac", Kind: drivers.Thermostat, Profile: RelayInhibit, GPIO: "GPIO17", ActiveLow: true, RatedW: 3500,
-			MinOff: 5 * time.Minute, MaxOff: 30 * time.Minute, MaxOffsetK: 2},
+			ByInhibit: true, MinOff: 5 * time.Minute, MinOn: 5 * time.Minute, MaxOff: 30 * time.Minute, MaxOffsetK: 2},
 	}
 	if diff := cmp.Diff(want, c.Devices); diff != "" {
 		t.Errorf("devices differ (-want +got):\n%s", diff)
 	}
-	if got, want := c.Site, (Site{Name: "Oak Street Bakery", Timezone: c.Site.Timezone, MaxImportW: 40000}); got != want {
+	if got, want := c.Site, (Site{Name: "Oak Street Bakery", Timezone: c.Site.Timezone, MaxImportW: 40000, Profiles: DefaultProfiles}); got != want {
 		t.Errorf("site = %+v, want %+v", got, want)
 	}
 	if got := c.Site.Timezone.String(); got != "America/Los_Angeles" {
@@ -153,19 +157,25 @@ func TestExampleConfigIsReadWhole(t *testing.T) {
 
 func TestEveryKeyIsTaken(t *testing.T) {
 	c, err := parse(t, `
-site: {name: S, timezone: Europe/Berlin, armed: true, max_import_kw: 40.5, max_export_kw: 3}
+site: {name: S, timezone: Europe/Berlin, armed: true, max_import_kw: 40.5, max_export_kw: 3, profiles: /srv/profiles}
 leap: {url: "http://127.0.0.1:9/v2/", api_key: credential:leap, poll: 5s}
 meters:
   - {id: AFCE893D-EA68-487F-9F8C-778B1881F60A, type: device, measured_by: b, devices: [b], baseline: caiso-10-in-10}
 buses:
-  - {name: r, serial: /dev/ttyUSB0, baud: 19200, format: 8E1}
+  - {name: r, serial: /dev/ttyUSB0, baud: 19200, format: 8E1, echo: true}
   - {name: six, tcp: "fe80::1"}
+  - {name: server, tcp: "10.0.0.9:4001", framing: rtu}
 devices:
   - {name: m, kind: meter, profile: sunspec-meter, bus: r, unit: 247, invert: true}
   - {name: b, kind: battery, profile: sunspec-storage, bus: six, reserve_soc: 0, max_discharge_kw: 2.5, max_charge_kw: 0, capacity_kwh: 5, allow_no_fallback: true}
   - {name: c, kind: charger, profile: keba-p30, bus: six, phases: 1, voltage: 240, min_current_a: 8, max_current_a: 32}
   - {name: t, kind: thermostat, profile: room-unit, bus: six, rated_kw: 2, min_off: 1m30s, max_off: 1h, max_offset_k: 1.5}
   - {name: h, kind: relay, gpio: "gpiochip0:17", active: high, rated_kw: 4}
+  - {name: pump, kind: relay, profile: relay-board, bus: server, unit: 2, channel: 8, rated_kw: 1, min_on: 10s}
+  - {name: heat, kind: thermostat, gpio: GPIO5, gpio2: "pinctrl-rp1:6", active: low, rated_kw: 3, max_off: 2h}
+  - {name: pv, kind: inverter, profile: roof, bus: server, unit: 3}
+inputs:
+  - {name: stop-button, gpio: GPIO27, role: stop, active: high, pull: none, debounce: 20ms}
 policy: {basis: max-paid, voluntary: follow-above-soc:50, communication_test: actuate, on_missing: drop, release: 0s}
 http: {listen: "0.0.0.0:80", token: file:/etc/nominald/http.token, hosts: [gw.example.net, GW]}
 store: {dir: /srv/n, retain: 1d12h}
@@ -179,18 +189,26 @@ store: {dir: /srv/n, retain: 1d12h}
 	}
 	want := &Config{
 		Path:   "n.yaml",
-		Site:   Site{Name: "S", Timezone: berlin, Armed: true, MaxImportW: 40500, MaxExportW: 3000},
+		Site:   Site{Name: "S", Timezone: berlin, Armed: true, MaxImportW: 40500, MaxExportW: 3000, Profiles: "/srv/profiles"},
 		Leap:   Leap{URL: "http://127.0.0.1:9/v2", APIKey: NewSecret("credential:leap", testKey), Poll: 5 * time.Second},
 		Meters: []Meter{{ID: "afce893d-ea68-487f-9f8c-778b1881f60a", Type: DeviceMeter, MeasuredBy: "b", Reference: ByDevice, Baseline: "caiso-10-in-10", Devices: []string{"b"}}},
-		Buses:  []Bus{{Name: "r", Serial: "/dev/ttyUSB0", Baud: 19200, Format: "8E1"}, {Name: "six", TCP: "[fe80::1]:502"}},
+		Buses: []Bus{{Name: "r", Serial: "/dev/ttyUSB0", Baud: 19200, Format: "8E1", Echo: true},
+			{Name: "six", TCP: "[fe80::1]:502"}, {Name: "server", TCP: "10.0.0.9:4001", RTU: true}},
 		Devices: []Device{
 			{Name: "m", Kind: drivers.Meter, Profile: "sunspec-meter", Bus: "r", Unit: 247, Invert: true},
 			{Name: "b", Kind: drivers.Battery, Profile: "sunspec-storage", Bus: "six", Unit: 1, MaxDischargeW: drivers.Some(2500),
 				MaxChargeW: drivers.Some(0), CapacityWh: drivers.Some(5000), AllowNoFallback: true},
 			{Name: "c", Kind: drivers.Charger, Profile: "keba-p30", Bus: "six", Unit: 1, Phases: 1, VoltageV: 240, MinA: 8, MaxA: 32},
-			{Name: "t", Kind: drivers.Thermostat, Profile: "room-unit", Bus: "six", Unit: 1, RatedW: 2000, MinOff: 90 * time.Second, MaxOff: time.Hour, MaxOffsetK: 1.5},
-			{Name: "h", Kind: drivers.Relay, Profile: RelayInhibit, GPIO: "gpiochip0:17", RatedW: 4000, MinOff: 5 * time.Minute, MaxOff: 30 * time.Minute},
+			{Name: "t", Kind: drivers.Thermostat, Profile: "room-unit", Bus: "six", Unit: 1, RatedW: 2000, MinOff: 90 * time.Second, MinOn: 5 * time.Minute, MaxOff: time.Hour, MaxOffsetK: 1.5},
+			{Name: "h", Kind: drivers.Relay, Profile: RelayInhibit, GPIO: "gpiochip0:17", ByInhibit: true, RatedW: 4000,
+				MinOff: 5 * time.Minute, MinOn: 5 * time.Minute, MaxOff: 30 * time.Minute},
+			{Name: "pump", Kind: drivers.Relay, Profile: "relay-board", Bus: "server", Unit: 2, Channel: 8, RatedW: 1000,
+				MinOff: 5 * time.Minute, MinOn: 10 * time.Second, MaxOff: 30 * time.Minute},
+			{Name: "heat", Kind: drivers.Thermostat, Profile: SGReady, GPIO: "GPIO5", GPIO2: "pinctrl-rp1:6", ActiveLow: true, ByInhibit: true,
+				RatedW: 3000, MinOff: 10 * time.Minute, MinOn: 10 * time.Minute, MaxOff: 2 * time.Hour, MaxOffsetK: 2},
+			{Name: "pv", Kind: drivers.Inverter, Profile: "roof", Bus: "server", Unit: 3},
 		},
+		Inputs: []Input{{Name: "stop-button", Role: RoleStop, GPIO: "GPIO27", Active: "high", Pull: "none", Debounce: 20 * time.Millisecond}},
 		Policy: Policy{Basis: "max-paid", Voluntary: "follow-above-soc", VoluntaryAboveSoC: 50, CommunicationTest: "actuate", OnMissing: "drop"},
 		HTTP:   HTTP{Listen: "0.0.0.0:80", Token: NewSecret("file:/etc/nominald/http.token", "0123456789abcdef"), Hosts: []string{"gw.example.net", "GW"}},
 		Store:  Store{Dir: "/srv/n", Retain: 36 * time.Hour},
@@ -198,6 +216,8 @@ store: {dir: /srv/n, retain: 1d12h}
 			"devices[2]: c is in no meter's devices and is never dispatched",
 			"devices[3]: t is in no meter's devices and is never dispatched",
 			"devices[4]: h is in no meter's devices and is never dispatched",
+			"devices[5]: pump is in no meter's devices and is never dispatched",
+			"devices[6]: heat is in no meter's devices and is never dispatched",
 		},
 	}
 	compare(t, c, want)

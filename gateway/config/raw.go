@@ -265,7 +265,7 @@ func (w *walker) newKey(n *yaml.Node, path string, known []string, seen map[stri
 		if near != "" {
 			e.Remedy = "did you mean " + near + "?"
 		}
-		if near == "" || len(known) <= 8 {
+		if near == "" || len(known) <= 9 {
 			e.Accepted = strings.Join(known, ", ")
 		}
 		w.faults.add(e)

@@ -27,7 +27,7 @@ const (
 	asEndpoint               // host:port
 	asZone                   // an IANA time zone
 	asPath                   // an absolute path
-	asGPIO                   // GPIO17 or gpiochip0:17
+	asGPIO                   // GPIO17, gpiochip0:17 or pinctrl-rp1:17
 	asVoluntary              // follow, ignore or follow-above-soc:N
 )
 
@@ -88,7 +88,7 @@ func between(low, high float64) *span { return &span{low: low, high: high} }
 // schema returns the whole file, in the order in which the reference shows it.
 func schema() []section {
 	return []section{siteKeys(), leapKeys(), meterKeys(), busKeys(), deviceKeys(),
-		policyKeys(), httpKeys(), storeKeys()}
+		inputKeys(), policyKeys(), httpKeys(), storeKeys()}
 }
 
 func siteKeys() section {
@@ -101,6 +101,7 @@ func siteKeys() section {
 			{name: "armed", shape: asFlag, def: "false", doc: "false is a dry run: everything happens but writes to devices. Arming is an act of its own, after `nominald check --probe`."},
 			{name: "max_import_kw", shape: asNumber, unit: "kW", def: "0", span: between(0, 1e5), doc: "Service rating; never exceeded by the gateway's own action. 0 means not given."},
 			{name: "max_export_kw", shape: asNumber, unit: "kW", def: "0", span: between(0, 1e5), doc: "Interconnection limit. 0 means no export, whatever Leap allows."},
+			{name: "profiles", shape: asPath, def: DefaultProfiles, doc: "Directory of the site's own device profiles, *.yaml. They need not be there; one with the name of a profile that the program brings along takes its place."},
 		}}
 }
 
@@ -146,9 +147,32 @@ func busKeys() section {
 		keys: []key{
 			{name: "name", shape: asName, required: true, doc: "Name that devices refer to."},
 			{name: "tcp", shape: asEndpoint, doc: "Address of a Modbus TCP device or gateway, HOST or HOST:PORT; the port is 502 unless given."},
+			{name: "framing", shape: asEnum, def: "tcp", needs: "tcp", values: []string{"tcp", "rtu"}, doc: "What runs over the socket: Modbus TCP, or RTU frames as a serial device server in its raw mode passes them on."},
 			{name: "serial", shape: asPath, doc: "Serial line; prefer /dev/serial/by-id/..., which stays the same after a re-plug."},
 			{name: "baud", shape: asInteger, unit: "Bd", def: "9600", needs: "serial", values: []string{"1200", "2400", "4800", "9600", "19200", "38400", "57600", "115200"}, doc: "Speed of the serial line."},
 			{name: "format", shape: asEnum, def: "8N1", needs: "serial", values: []string{"8N1", "8E1", "8O1", "8N2"}, doc: "Data bits, parity and stop bits of the serial line."},
+			{name: "echo", shape: asFlag, def: "false", needs: "serial", doc: "The adapter hears what it sends, as half-duplex ones without a switched receiver do."},
+		}}
+}
+
+// DefaultProfiles is where a site keeps device profiles of its own.
+const DefaultProfiles = "/etc/nominald/profiles.d"
+
+// RoleStop is the role of an input that latches the owner's STOP.
+const RoleStop = "stop"
+
+func inputKeys() section {
+	return section{name: "inputs", list: true,
+		doc: "Contacts on GPIO lines. Wire a STOP button normally closed, from the line to ground, with `active: high` and `pull: up`: " +
+			"then a broken wire stops the site as the button does. An input that can not be read for 5 s counts as pressed. " +
+			"STOP is latched; only `nominald resume` or the page ends it, and not while the button is held.",
+		keys: []key{
+			{name: "name", shape: asName, required: true, doc: "Name of the input, in messages and on pages."},
+			{name: "gpio", shape: asGPIO, required: true, doc: "The line: its name, or chip and offset."},
+			{name: "role", shape: asEnum, required: true, values: []string{RoleStop}, doc: "What it does: stop latches the owner's STOP, as `nominald stop` does."},
+			{name: "active", shape: asEnum, required: true, values: []string{"high", "low"}, doc: "Level of the line that means pressed: high for a normally closed contact to ground, low for a normally open one."},
+			{name: "pull", shape: asEnum, def: "up", values: []string{"up", "down", "none"}, doc: "Bias of the line; none where the board has a resistor of its own."},
+			{name: "debounce", shape: asDuration, def: "50ms", span: between(0.005, 5), doc: "How long a level has to stand before it counts."},
 		}}
 }
 

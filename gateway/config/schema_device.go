@@ -21,11 +21,13 @@ func switched() []drivers.Kind { return []drivers.Kind{drivers.Thermostat, drive
 func wiringKeys() []key {
 	return []key{
 		{name: "name", shape: asName, required: true, doc: "Name of the device, in messages, pages and the load history."},
-		{name: "kind", shape: asEnum, required: true, values: []string{string(drivers.Meter), string(drivers.Battery), string(drivers.Charger), string(drivers.Thermostat), string(drivers.Relay)}, doc: "What it does at the site."},
-		{name: "profile", shape: asName, doc: "How to talk to it; `nominald profiles` lists them. Required with bus; with gpio it is relay-inhibit."},
+		{name: "kind", shape: asEnum, required: true, values: []string{string(drivers.Meter), string(drivers.Battery), string(drivers.Charger), string(drivers.Thermostat), string(drivers.Relay), string(drivers.Inverter)}, doc: "What it does at the site. An inverter (photovoltaic) is measured and never dispatched."},
+		{name: "profile", shape: asName, doc: "How to talk to it; `nominald profiles` lists them. Required with bus; with gpio it is relay-inhibit, with gpio2 sg-ready."},
 		{name: "bus", shape: asName, doc: "Name of the bus that it is on."},
 		{name: "unit", shape: asInteger, def: "1", needs: "bus", span: between(0, 255), doc: "Modbus unit id; 1 to 247 on a serial line."},
-		{name: "gpio", shape: asGPIO, kinds: switched(), doc: "Line that drives its relay: GPIO17, or chip and offset as in gpiochip0:17. A released relay is normal operation."},
+		{name: "channel", shape: asInteger, def: "1", needs: "bus", span: between(1, 64), doc: "Relay or socket of a unit that has several, from 1."},
+		{name: "gpio", shape: asGPIO, kinds: switched(), doc: "Line that drives its relay: GPIO17, or chip and offset as in gpiochip0:17 or pinctrl-rp1:17. A released relay is normal operation."},
+		{name: "gpio2", shape: asGPIO, kinds: switched(), needs: "gpio", doc: "Line that drives the second contact of SG-Ready; gpio drives the first."},
 		{name: "active", shape: asEnum, def: "high", needs: "gpio", values: []string{"high", "low"}, doc: "Level of the line that energises the relay's coil."},
 		{name: "invert", shape: asFlag, def: "false", kinds: []drivers.Kind{drivers.Meter}, doc: "Turn the sign of the power, for a meter wired the other way round. Import is positive."},
 	}
@@ -44,8 +46,9 @@ func powerKeys() []key {
 		{name: "min_current_a", shape: asNumber, unit: "A", def: "6", span: between(6, 80), kinds: charger, doc: "Least current a phase while charging. IEC 61851-1 knows none below 6 A."},
 		{name: "max_current_a", shape: asNumber, unit: "A", span: between(6, 80), kinds: charger, required: true, doc: "Most current a phase: what the circuit is fused and rated for."},
 		{name: "rated_kw", shape: asNumber, unit: "kW", span: &span{low: 0, high: 1e5, above: true}, kinds: switched(), required: true, doc: "What it draws when it runs."},
-		{name: "min_off", shape: asDuration, def: "5m", span: between(0, 86400), kinds: switched(), doc: "Least time off, for the compressor's sake."},
-		{name: "max_off", shape: asDuration, def: "30m", span: between(1, 86400), kinds: switched(), doc: "Most time off in a row, for people's sake."},
+		{name: "min_off", shape: asDuration, def: "5m", span: between(0, 86400), kinds: switched(), doc: "Least time off, for the compressor's sake; with profile sg-ready the default is 10m."},
+		{name: "min_on", shape: asDuration, def: "5m", span: between(0, 86400), kinds: switched(), doc: "Least time on before it is held off again; with profile sg-ready the default is 10m."},
+		{name: "max_off", shape: asDuration, def: "30m", span: between(1, 86400), kinds: switched(), doc: "Most time off in a row, for people's sake; at most 2h with profile sg-ready."},
 		{name: "max_offset_k", shape: asNumber, unit: "K", def: "2", span: &span{low: 0, high: 5, above: true}, kinds: []drivers.Kind{drivers.Thermostat}, doc: "Largest shift of the room's set-point."},
 	}
 }

@@ -32,7 +32,7 @@ func TestManyFaultsAreCutShort(t *testing.T) {
 	if len(f.list) != maxFaults {
 		t.Errorf("%d faults, want %d", len(f.list), maxFaults)
 	}
-	if got, want := f.first().Error(), "n.yaml:1: sites: unknown key; accepted: site, leap, meters, buses, devices, policy, http, store; did you mean site?"; got != want {
+	if got, want := f.first().Error(), "n.yaml:1: sites: unknown key; accepted: site, leap, meters, buses, devices, inputs, policy, http, store; did you mean site?"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

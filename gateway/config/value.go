@@ -142,7 +142,9 @@ func (v *value) readText(k *key, n *yaml.Node) *bad {
 var (
 	decimal     = regexp.MustCompile(`^[-+]?[0-9]+(\.[0-9]*)?$`)
 	namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	gpioPattern = regexp.MustCompile(`^(GPIO[0-9]{1,3}|gpiochip[0-9]{1,3}:[0-9]{1,3})$`)
+	// A line's name, or chip:offset with the chip's name or label. The kernel
+	// keeps 31 characters of each.
+	gpioPattern = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9_./-]{0,30}|[A-Za-z0-9][A-Za-z0-9_.-]{0,30}:[0-9]{1,3})$`)
 )
 
 func (v *value) readNumber(k *key, n *yaml.Node) *bad {
