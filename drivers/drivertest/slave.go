@@ -6,12 +6,12 @@ package drivertest
 
 import (
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Request is one request as the slave received it.
@@ -26,26 +26,30 @@ type Request struct {
 // Fault is how the slave treats a request instead of answering it. The zero
 // value answers.
 type Fault struct {
-	Silent    bool // no answer at all
-	Exception byte // the exception code to answer with
+	Silent    bool          // no answer at all
+	Exception byte          // the exception code to answer with
+	Delay     time.Duration // before the answer
+	Drop      bool          // the connection is closed instead
+	// Spoil returns what is sent instead of the frame, header included.
+	Spoil func(frame []byte) []byte
 }
 
-// Slave is a Modbus TCP server with one register image a unit id. It answers
-// functions 3, 4, 6 and 16. A register exists where a test has set it; any
-// other address is exception 2. Its methods may be called at any time.
+// Slave is a Modbus TCP server with one device a unit id: an image, of which
+// those registers exist that a test has set, or whatever Serve put there. It
+// answers functions 1 to 6, 15 and 16. Its methods may be called at any time.
 type Slave struct {
 	listener net.Listener
 	done     sync.WaitGroup
+	ended    chan struct{}
 
 	mu      sync.Mutex
-	units   map[byte]*unit
+	images  map[byte]*image
+	devices map[byte]Device
 	conns   []net.Conn
 	fault   func(Request) Fault
 	onWrite func(Request)
 	log     []Request
 }
-
-type unit struct{ holding, input map[uint16]uint16 }
 
 // NewSlave starts a slave on a free loopback port; it ends with the test.
 func NewSlave(t testing.TB) *Slave {
@@ -54,7 +58,7 @@ func NewSlave(t testing.TB) *Slave {
 	if err != nil {
 		t.Fatalf("listen for the simulated device: %v", err)
 	}
-	s := &Slave{listener: l, units: map[byte]*unit{}}
+	s := &Slave{listener: l, ended: make(chan struct{}), images: map[byte]*image{}, devices: map[byte]Device{}}
 	s.done.Go(s.accept)
 	t.Cleanup(s.close)
 	return s
@@ -67,14 +71,39 @@ func (s *Slave) Addr() string { return s.listener.Addr().String() }
 func (s *Slave) Set(id byte, addr uint16, values ...uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	put(s.unit(id).holding, addr, values)
+	put(s.image(id).holding, addr, values)
 }
 
 // SetInput is Set for input registers.
 func (s *Slave) SetInput(id byte, addr uint16, values ...uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	put(s.unit(id).input, addr, values)
+	put(s.image(id).input, addr, values)
+}
+
+// SetCoil gives coils a value, from addr on, and makes them exist.
+func (s *Slave) SetCoil(id byte, addr uint16, values ...uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	put(s.image(id).coils, addr, values)
+}
+
+// SetDiscrete is SetCoil for discrete inputs.
+func (s *Slave) SetDiscrete(id byte, addr uint16, values ...uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	put(s.image(id).discrete, addr, values)
+}
+
+// Serve has a device answer at a unit id, instead of the image there; nil gives
+// the image back. The device has to allow use by several goroutines.
+func (s *Slave) Serve(id byte, d Device) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.devices, id)
+	if d != nil {
+		s.devices[id] = d
+	}
 }
 
 // Get returns n holding registers; those that do not exist read 0.
@@ -83,7 +112,7 @@ func (s *Slave) Get(id byte, addr uint16, n int) []uint16 {
 	defer s.mu.Unlock()
 	out := make([]uint16, n)
 	for i := range out {
-		out[i] = s.unit(id).holding[addr+uint16(i)]
+		out[i] = s.image(id).holding[addr+uint16(i)]
 	}
 	return out
 }
@@ -92,7 +121,7 @@ func (s *Slave) Get(id byte, addr uint16, n int) []uint16 {
 func (s *Slave) Clear(id byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.units, id)
+	delete(s.images, id)
 }
 
 // Break has fault decide about every request from now on; nil mends the slave.
@@ -119,20 +148,14 @@ func (s *Slave) Requests() []Request {
 	return log
 }
 
-func put(regs map[uint16]uint16, addr uint16, values []uint16) {
-	for i, v := range values {
-		regs[addr+uint16(i)] = v
+// image returns the image of a unit id. The caller holds the lock.
+func (s *Slave) image(id byte) *image {
+	i := s.images[id]
+	if i == nil {
+		i = newImage()
+		s.images[id] = i
 	}
-}
-
-// unit returns the image of a unit id. The caller holds the lock.
-func (s *Slave) unit(id byte) *unit {
-	u := s.units[id]
-	if u == nil {
-		u = &unit{map[uint16]uint16{}, map[uint16]uint16{}}
-		s.units[id] = u
-	}
-	return u
+	return i
 }
 
 func (s *Slave) accept() {
@@ -149,6 +172,7 @@ func (s *Slave) accept() {
 }
 
 func (s *Slave) close() {
+	close(s.ended)
 	_ = s.listener.Close()
 	s.mu.Lock()
 	for _, c := range s.conns {
@@ -176,19 +200,33 @@ func (s *Slave) serve(c net.Conn) {
 		if _, err := io.ReadFull(c, pdu); err != nil {
 			return
 		}
-		reply, silent := s.answer(head[6], pdu)
-		if silent {
+		reply, f := s.answer(head[6], pdu)
+		if f.Delay > 0 {
+			select {
+			case <-s.ended:
+				return
+			case <-time.After(f.Delay):
+			}
+		}
+		if f.Drop {
+			return
+		}
+		if f.Silent {
 			continue
 		}
 		binary.BigEndian.PutUint16(head[4:], uint16(len(reply)+1))
-		if _, err := c.Write(append(slices.Clone(head), reply...)); err != nil {
+		frame := append(slices.Clone(head), reply...)
+		if f.Spoil != nil {
+			frame = f.Spoil(frame)
+		}
+		if _, err := c.Write(frame); err != nil {
 			return
 		}
 	}
 }
 
 // answer logs a request, asks for faults and carries it out.
-func (s *Slave) answer(id byte, pdu []byte) (reply []byte, silent bool) {
+func (s *Slave) answer(id byte, pdu []byte) (reply []byte, f Fault) {
 	req, err := parse(id, pdu)
 	s.mu.Lock()
 	fault, react := s.fault, s.onWrite
@@ -197,79 +235,28 @@ func (s *Slave) answer(id byte, pdu []byte) (reply []byte, silent bool) {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		return []byte{pdu[0] | 0x80, 1}, false
+		return refusal(pdu[0], err), Fault{}
 	}
 	if fault != nil {
-		f := fault(req)
-		if f.Silent {
-			return nil, true
-		}
-		if f.Exception != 0 {
-			return []byte{req.Function | 0x80, f.Exception}, false
-		}
+		f = fault(req)
+	}
+	switch {
+	case f.Silent || f.Drop:
+		return nil, f
+	case f.Exception != 0:
+		return []byte{req.Function | 0x80, f.Exception}, f
 	}
 	s.mu.Lock()
-	reply = s.unit(id).perform(req)
+	device := s.devices[id]
+	if device == nil {
+		reply = perform(s.image(id), req)
+	}
 	s.mu.Unlock()
+	if device != nil {
+		reply = perform(device, req)
+	}
 	if req.Values != nil && react != nil && reply[0] < 0x80 {
 		react(req)
 	}
-	return reply, false
-}
-
-// parse reads a request PDU of function 3, 4, 6 or 16.
-func parse(id byte, pdu []byte) (Request, error) {
-	bad := errors.New("not a request this slave knows")
-	if len(pdu) < 5 {
-		return Request{}, bad
-	}
-	req := Request{Unit: id, Function: pdu[0], Addr: binary.BigEndian.Uint16(pdu[1:])}
-	second := binary.BigEndian.Uint16(pdu[3:])
-	switch req.Function {
-	case 3, 4:
-		req.Count = int(second)
-		return req, nil
-	case 6:
-		req.Count, req.Values = 1, []uint16{second}
-		return req, nil
-	case 16:
-		req.Count = int(second)
-		if len(pdu) != 6+2*req.Count || int(pdu[5]) != 2*req.Count || req.Count == 0 {
-			return Request{}, bad
-		}
-		for i := range req.Count {
-			req.Values = append(req.Values, binary.BigEndian.Uint16(pdu[6+2*i:]))
-		}
-		return req, nil
-	}
-	return Request{}, bad
-}
-
-// perform carries out a request and returns the reply's PDU.
-func (u *unit) perform(req Request) []byte {
-	regs := u.holding
-	if req.Function == 4 {
-		regs = u.input
-	}
-	if req.Count < 1 || req.Count > 125 {
-		return []byte{req.Function | 0x80, 3}
-	}
-	for i := range req.Count {
-		if _, ok := regs[req.Addr+uint16(i)]; !ok || int(req.Addr)+i > 65535 {
-			return []byte{req.Function | 0x80, 2}
-		}
-	}
-	if req.Values != nil {
-		put(regs, req.Addr, req.Values)
-		reply := binary.BigEndian.AppendUint16([]byte{req.Function}, req.Addr)
-		if req.Function == 6 {
-			return binary.BigEndian.AppendUint16(reply, req.Values[0])
-		}
-		return binary.BigEndian.AppendUint16(reply, uint16(req.Count))
-	}
-	reply := []byte{req.Function, byte(2 * req.Count)}
-	for i := range req.Count {
-		reply = binary.BigEndian.AppendUint16(reply, regs[req.Addr+uint16(i)])
-	}
-	return reply
+	return reply, f
 }
