@@ -25,6 +25,45 @@ func TestMinOffKeepsTheLoadOff(t *testing.T) {
 	}
 }
 
+func TestMinOnKeepsTheLoadOn(t *testing.T) {
+	l := hold.Limits{MinOn: 5 * time.Minute}
+	var u hold.Usage
+	if !u.Decide(start, false, true, l) {
+		t.Error("refused, though nothing is known of an inhibit before")
+	}
+	u.Switched(start, true)
+	u.Switched(start.Add(time.Minute), false)
+	for _, c := range []struct {
+		after time.Duration
+		want  bool
+	}{{time.Second, false}, {5*time.Minute - 1, false}, {5 * time.Minute, true}} {
+		now := start.Add(time.Minute + c.after)
+		if got := u.Decide(now, false, true, l); got != c.want || got == (u.Refusal(now, l) != "") {
+			t.Errorf("%v after it was allowed: held %v, want %v; refusal %q", c.after, got, c.want, u.Refusal(now, l))
+		}
+	}
+	// A restart in mid-inhibit: the driver let go, and counts from now.
+	u.Switched(start.Add(10*time.Minute), true)
+	now := start.Add(20 * time.Minute)
+	if r := u.Recall(now, l); r.OnFor(now, l) != l.MinOn {
+		t.Errorf("after a restart in mid-inhibit: allowed for %v more, want %v", r.OnFor(now, l), l.MinOn)
+	}
+}
+
+// A clock that is set back must not keep a load off, or on, for longer.
+func TestClockSetBackProlongsNothing(t *testing.T) {
+	l := hold.Limits{MinOff: time.Minute, MinOn: time.Minute, MaxOff: time.Hour}
+	for _, held := range []bool{true, false} {
+		var u hold.Usage
+		u.Switched(start, held)
+		back := start.Add(-24 * time.Hour)
+		u.Count(back, held, l)
+		if u.OffFor(back, l) > l.MinOff || u.OnFor(back, l) > l.MinOn {
+			t.Errorf("held %v: off for %v more, on for %v more", held, u.OffFor(back, l), u.OnFor(back, l))
+		}
+	}
+}
+
 func TestMaxOffRestsAsLong(t *testing.T) {
 	l := hold.Limits{MaxOff: 30 * time.Minute}
 	var u hold.Usage
