@@ -30,10 +30,13 @@ func NewMeter(r Registers, o MeterOptions) drivers.Device {
 	return &meter{site: site{regs: r, now: clock(o.Now)}, opts: o}
 }
 
+// meters are the models of a meter.
+func meters() []uint16 { return []uint16{201, 202, 203, 204, 211, 212, 213, 214} }
+
 // pick chooses the first meter model that measures power; a device may carry
 // further ones for further meters, or leave some empty.
 func (d *meter) pick(ctx context.Context, m Map) (Model, error) {
-	models := m.all(201, 202, 203, 204, 211, 212, 213, 214)
+	models := m.all(meters()...)
 	if len(models) == 0 {
 		return Model{}, fmt.Errorf("found SunSpec models %s at %d, a meter has one of 201-204, 211-214: %w",
 			m.IDs(), m.Base, drivers.ErrWrongDevice)
