@@ -39,6 +39,13 @@ const (
 	// a step more after each failure in a row.
 	quarantineStep = 2 * time.Second
 	quarantineMost = 5 * time.Minute
+	// Tries of lost devices that are not answered take one part in probeShare of
+	// the wire's time, after a burst of that length: a device that was missed
+	// once is looked for at once, and many dead ones do not fill the wire.
+	probeShare = 10
+	probeBurst = 3 * time.Second
+	// probeWait is how long a lost device stands back for devices that are due.
+	probeWait = 10 * time.Second
 	// refusedPause is how long a refused command waits before it is tried
 	// again unchanged.
 	refusedPause = 30 * time.Second
@@ -64,7 +71,10 @@ type Worker struct {
 	wake     chan struct{} // capacity 1: somebody posted
 	born     time.Time
 	progress atomic.Int64 // nanoseconds since born, 0 before Run
-	writes   int          // in a row, see next
+	load     load
+	writes   int       // in a row, see next
+	missed   bool      // the last step was not answered
+	paid     time.Time // until when the tries of lost devices have used their share
 }
 
 // New returns a worker for the named bus. line is closed when Run ends; it may
@@ -106,6 +116,10 @@ func (w *Worker) Progress() time.Time {
 	}
 	return w.born.Add(time.Duration(ns)) // monotonic, whatever the wall clock does
 }
+
+// Load returns the part of the last minute that the wire was in use, 0 to 1:
+// talking, or waiting for an answer.
+func (w *Worker) Load() float64 { return w.load.share(time.Now()) }
 
 func (w *Worker) stamp() { w.progress.Store(int64(max(1, time.Since(w.born)))) }
 

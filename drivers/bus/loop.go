@@ -20,15 +20,22 @@ func (w *Worker) collect(now time.Time) {
 // one.
 func (w *Worker) step(ctx context.Context, now time.Time) bool {
 	p, write := w.next(now)
-	switch {
-	case p == nil:
+	if p == nil {
 		return false
-	case write:
+	}
+	probe, failures := p.strange(), p.lost
+	if write {
 		w.writes++
 		p.write(ctx, w.opts)
-	default:
+	} else {
 		w.writes = 0
 		p.read(ctx, w.opts.Timeout)
+	}
+	end := time.Now()
+	w.load.add(now, end)
+	w.missed = p.lost > failures
+	if probe && w.missed {
+		w.charge(end, end.Sub(now))
 	}
 	return true
 }
@@ -36,12 +43,16 @@ func (w *Worker) step(ctx context.Context, now time.Time) bool {
 // next picks what is due: writes before reads, and of each the one that has
 // waited longest. Commands that change faster than the wire carries them would
 // leave no room for readings, so now and then a due read goes first.
+//
+// Devices that do not answer come behind those that do. Each try costs the
+// others a timeout, so there are never two such tries in a row while another
+// device is due, and lost devices together get a share of the wire only.
 func (w *Worker) next(now time.Time) (port *Port, write bool) {
 	var reader, writer *Port
-	var readAt, writeAt time.Time
+	var writeAt time.Time
 	for _, p := range w.ports {
-		if at := p.readDue(); !at.After(now) && (reader == nil || at.Before(readAt)) {
-			reader, readAt = p, at
+		if at := w.readDue(p); !at.After(now) && (reader == nil || w.sooner(p, reader, now)) {
+			reader = p
 		}
 		at, ok := p.writeDue(w.opts.Fallback)
 		if ok && !at.After(now) && (writer == nil || at.Before(writeAt)) {
@@ -54,6 +65,43 @@ func (w *Worker) next(now time.Time) (port *Port, write bool) {
 	return reader, false
 }
 
+// sooner tells whether a is read before b, both being due.
+func (w *Worker) sooner(a, b *Port, now time.Time) bool {
+	if ra, rb := w.rank(a, now), w.rank(b, now); ra != rb {
+		return ra < rb
+	}
+	return w.readDue(a).Before(w.readDue(b))
+}
+
+// rank is 0 for a device that is read in its turn, 1 for one that waits until
+// no such device is due. On a wire that has no time to spare a lost one gets
+// its turn after a while, or it would never be found again.
+func (w *Worker) rank(p *Port, now time.Time) int {
+	tried := p.snap.Tried
+	waited := now.Sub(w.readDue(p)) >= probeWait
+	if p.strange() && (w.missed || tried && !waited) {
+		return 1
+	}
+	return 0
+}
+
+// readDue returns when to read the device next. What is lost waits, besides
+// its quarantine, until the lost have a share of the wire left; where nothing
+// else is on the wire there is nobody to spare it for.
+func (w *Worker) readDue(p *Port) time.Time {
+	at := p.readDue()
+	if !p.strange() || !p.snap.Tried || !slices.ContainsFunc(w.ports, func(o *Port) bool { return !o.strange() }) {
+		return at
+	}
+	return later(at, w.paid.Add(-probeShare*probeBurst))
+}
+
+// charge puts the time of a try that was not answered to the account of the
+// lost.
+func (w *Worker) charge(now time.Time, cost time.Duration) {
+	w.paid = later(w.paid, now).Add(probeShare * cost)
+}
+
 // sleep waits until something is due, somebody posts, or the context ends.
 func (w *Worker) sleep(ctx context.Context) {
 	now := time.Now()
@@ -64,7 +112,7 @@ func (w *Worker) sleep(ctx context.Context) {
 		}
 	}
 	for _, p := range w.ports {
-		sooner(p.readDue())
+		sooner(w.readDue(p))
 		if at, ok := p.writeDue(w.opts.Fallback); ok {
 			sooner(at)
 		}

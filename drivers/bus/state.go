@@ -109,6 +109,10 @@ func (p *Port) writeDue(fallback time.Duration) (time.Time, bool) {
 	return later(at, p.writeAfter, p.retryAt), true
 }
 
+// strange tells whether nobody knows that the device answers: it was lost, or
+// never read yet.
+func (p *Port) strange() bool { return !p.met }
+
 // readDue returns when to read next. A lost device is read as soon as its
 // quarantine ends, however long its period is.
 func (p *Port) readDue() time.Time {
