@@ -53,31 +53,6 @@ type Bench struct {
 	StrayWrites func() []Request
 }
 
-// FaultKind is a way to fail: FaultNone, FaultSilent, or the number of a
-// Modbus exception.
-type FaultKind int
-
-// Faults beside the exceptions 1 to 6.
-const (
-	FaultNone   FaultKind = 0
-	FaultSilent FaultKind = -1
-)
-
-// ModbusFaults are silence and the exceptions 1 to 6.
-func ModbusFaults() []FaultKind { return []FaultKind{FaultSilent, 1, 2, 3, 4, 5, 6} }
-
-// class is the sentinel that a fault must show as.
-func (f FaultKind) class() error {
-	switch f {
-	case FaultSilent:
-		return drivers.ErrOffline
-	case 5, 6:
-		return drivers.ErrBusy
-	default:
-		return drivers.ErrRefused
-	}
-}
-
 // patience bounds one call of a driver.
 const patience = 5 * time.Second
 
@@ -239,16 +214,16 @@ func faultsAreClassed(t *testing.T, b *Bench) {
 		for range 2 { // the second meets the driver in doubt
 			r, err := b.Device.Read(bounded(t))
 			if !errors.Is(err, f.class()) {
-				t.Errorf("fault %d: Read error %v, want %v", f, err, f.class())
+				t.Errorf("fault %v: Read error %v, want %v", f, err, f.class())
 			}
 			if r.PowerW.OK || r.SoC.OK || !r.At.IsZero() {
-				t.Errorf("fault %d: Read gave a reading beside its error: %+v", f, r)
+				t.Errorf("fault %v: Read gave a reading beside its error: %+v", f, r)
 			}
 			if len(b.Cases) == 0 {
 				continue
 			}
 			if err := b.Device.Apply(bounded(t), b.Cases[0].Command, Lease); !errors.Is(err, f.class()) {
-				t.Errorf("fault %d: Apply error %v, want %v", f, err, f.class())
+				t.Errorf("fault %v: Apply error %v, want %v", f, err, f.class())
 			}
 		}
 		b.Break(FaultNone)
@@ -265,7 +240,7 @@ func heals(t *testing.T, b *Bench, f FaultKind) {
 			return
 		}
 	}
-	t.Fatalf("fault %d is mended, Read still fails: %v", f, err)
+	t.Fatalf("fault %v is mended, Read still fails: %v", f, err)
 }
 
 func meterRefuses(t *testing.T, b *Bench) {

@@ -16,7 +16,7 @@ const unitID = 255
 
 // bus opens a real connection to the simulated device.
 func bus(t *testing.T, s *drivertest.Slave) (*modbus.Unit, func(first, last uint16)) {
-	line := modbus.NewTCP(s.Addr(), modbus.Options{Timeout: 250 * time.Millisecond})
+	line := modbus.NewTCP(s.Addr(), modbus.Options{Timeout: timeout})
 	t.Cleanup(func() { _ = line.Close() })
 	u := line.Unit(unitID)
 	return u, func(first, last uint16) {
@@ -24,16 +24,16 @@ func bus(t *testing.T, s *drivertest.Slave) (*modbus.Unit, func(first, last uint
 	}
 }
 
+// timeout is of one transaction on the loopback line.
+const timeout = 250 * time.Millisecond
+
 func breaker(s *drivertest.Slave, healthy func(drivertest.Request) drivertest.Fault) func(drivertest.FaultKind) {
 	return func(f drivertest.FaultKind) {
-		switch {
-		case f == drivertest.FaultNone:
+		if f == drivertest.FaultNone {
 			s.Break(healthy)
-		case f == drivertest.FaultSilent:
-			s.Break(func(drivertest.Request) drivertest.Fault { return drivertest.Fault{Silent: true} })
-		default:
-			s.Break(func(drivertest.Request) drivertest.Fault { return drivertest.Fault{Exception: byte(f)} })
+			return
 		}
+		s.Break(func(r drivertest.Request) drivertest.Fault { return f.On(r, timeout) })
 	}
 }
 

@@ -14,6 +14,9 @@ import (
 
 const unitID = 7
 
+// timeout is of one transaction on the loopback line.
+const timeout = 250 * time.Millisecond
+
 // sim is a SunSpec device on a slave. Offsets are written out here, from the
 // Alliance's model files, and not taken from the driver's tables.
 type sim struct {
@@ -73,7 +76,7 @@ func neg(v int) uint16 { return uint16(int16(v)) }
 // registers opens a real Modbus TCP connection to the simulated device.
 func (s *sim) registers(t *testing.T) *modbus.Unit {
 	t.Helper()
-	line := modbus.NewTCP(s.slave.Addr(), modbus.Options{Timeout: 250 * time.Millisecond})
+	line := modbus.NewTCP(s.slave.Addr(), modbus.Options{Timeout: timeout})
 	t.Cleanup(func() { _ = line.Close() })
 	return line.Unit(unitID)
 }
@@ -85,14 +88,7 @@ func allower(u *modbus.Unit) func(first, last uint16) {
 
 // fault is the suite's way to break the slave.
 func (s *sim) fault(f drivertest.FaultKind) {
-	switch {
-	case f == drivertest.FaultNone:
-		s.slave.Break(nil)
-	case f == drivertest.FaultSilent:
-		s.slave.Break(func(drivertest.Request) drivertest.Fault { return drivertest.Fault{Silent: true} })
-	default:
-		s.slave.Break(func(drivertest.Request) drivertest.Fault { return drivertest.Fault{Exception: byte(f)} })
-	}
+	s.slave.Break(func(r drivertest.Request) drivertest.Fault { return f.On(r, timeout) })
 }
 
 // stray returns the writes that are not to the given offsets of the model.
