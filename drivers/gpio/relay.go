@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"nominald/drivers"
+	"nominald/drivers/hold"
 )
 
 // Pin is one output line. Close gives it back to the kernel.
@@ -72,7 +73,9 @@ type relay struct {
 	found    Pin       // the line of a passive one
 	wanted   bool      // commanded inhibit
 	until    time.Time // end of the command
-	hold     hold
+	off      bool      // held off
+	limits   hold.Limits
+	usage    hold.Usage
 	loaded   bool
 	at       time.Time // last call
 }
@@ -86,7 +89,7 @@ func NewRelay(o Options) drivers.Device {
 	if o.Open == nil {
 		o.Open = openLine
 	}
-	return &relay{o: o, hold: hold{minOff: o.MinOff, minOn: o.MinOn, maxOff: o.MaxOff}}
+	return &relay{o: o, limits: hold.Limits{MinOff: o.MinOff, MinOn: o.MinOn, MaxOff: o.MaxOff}}
 }
 
 // Read implements drivers.Device. It also ends what is due: a command that was
@@ -98,7 +101,7 @@ func (d *relay) Read(ctx context.Context) (drivers.Reading, error) {
 	if err := d.update(ctx); err != nil {
 		return drivers.Reading{}, err
 	}
-	return drivers.Reading{At: d.at, Connected: true, Inhibited: d.hold.off, State: d.state()}, nil
+	return drivers.Reading{At: d.at, Connected: true, Inhibited: d.off, State: d.state()}, nil
 }
 
 // find looks for the line and leaves it as it is.
@@ -126,8 +129,8 @@ func (d *relay) Apply(ctx context.Context, c drivers.Command, valid time.Duratio
 	if err := d.update(ctx); err != nil {
 		return err
 	}
-	if c.Inhibit && !d.hold.off {
-		return fmt.Errorf("inhibit %s: %s: %w", d.o.Line, d.hold.refusal(d.at), drivers.ErrRefused)
+	if c.Inhibit && !d.off {
+		return fmt.Errorf("inhibit %s: %s: %w", d.o.Line, d.usage.Refusal(d.at, d.limits), drivers.ErrRefused)
 	}
 	return nil
 }
@@ -168,32 +171,31 @@ func (d *relay) update(ctx context.Context) error {
 		return err
 	}
 	now := d.o.Now()
-	d.hold.count(now)
+	d.usage.Count(now, d.off, d.limits)
 	d.at = now
-	off := d.hold.decide(now, d.wanted && now.Before(d.until))
+	off := d.usage.Decide(now, d.off, d.wanted && now.Before(d.until), d.limits)
 	// The level is written also when nothing changes: it shows a lost line.
 	if err := d.contacts.set(d.o, d.o.Wiring.energised(off)); err != nil {
 		d.contacts = nil
 		return explain(err)
 	}
-	if off == d.hold.off {
+	if off == d.off {
 		return nil
 	}
-	d.hold.moved(now, off)
+	d.switched(now, off)
 	return d.save()
 }
 
 // state is what the relay does, for people.
 func (d *relay) state() string {
 	allowed, off := d.o.Wiring.words()
-	h := &d.hold
-	switch {
-	case h.off && !d.wanted && h.offFor(d.at) > 0:
-		return fmt.Sprintf("%s for %v more (min_off)", off, h.offFor(d.at).Round(time.Second))
-	case h.off:
+	switch left := d.usage.OffFor(d.at, d.limits); {
+	case d.off && !d.wanted && left > 0:
+		return fmt.Sprintf("%s for %v more (min_off)", off, left.Round(time.Second))
+	case d.off:
 		return off
-	case h.Resting:
-		return fmt.Sprintf("%s for %v more (max_off)", allowed, h.Off.Round(time.Second))
+	case d.usage.Resting:
+		return fmt.Sprintf("%s for %v more (max_off)", allowed, d.usage.Off.Round(time.Second))
 	}
 	return allowed
 }
@@ -215,15 +217,18 @@ func (d *relay) open() error {
 	}
 	d.contacts = c
 	now := d.o.Now()
-	d.hold.count(now)
-	wasOff := !d.hold.Since.IsZero()
-	switch released := d.o.Wiring == Stage; {
-	case released && !wasOff, !released && wasOff:
-		d.hold.moved(now, released)
-	default:
-		d.hold.off = released
+	d.usage.Count(now, d.off, d.limits)
+	d.off = !d.usage.Since.IsZero()
+	if released := d.o.Wiring == Stage; d.off != released {
+		d.switched(now, released)
 	}
 	return nil
+}
+
+// switched notes that the load is held off or allowed from now on.
+func (d *relay) switched(now time.Time, off bool) {
+	d.off = off
+	d.usage.Switched(now, off)
 }
 
 // recall loads what survived a restart. Time that ran on from a remembered
@@ -237,11 +242,11 @@ func (d *relay) recall() error {
 		return fmt.Errorf("relay %s: load its times: %w", d.o.Line, err)
 	}
 	if len(data) > 0 {
-		var u usage
+		var u hold.Usage
 		if err := json.Unmarshal(data, &u); err != nil {
 			return fmt.Errorf("relay %s: load its times: %w", d.o.Line, err)
 		}
-		d.hold.usage, d.hold.off = u, !u.Since.IsZero()
+		d.usage, d.off = u, !u.Since.IsZero()
 	}
 	d.loaded = true
 	return nil
@@ -251,7 +256,7 @@ func (d *relay) save() error {
 	if d.o.Remember == nil {
 		return nil
 	}
-	data, err := json.Marshal(d.hold.usage)
+	data, err := json.Marshal(d.usage)
 	if err == nil {
 		err = d.o.Remember.Save(data)
 	}
