@@ -69,6 +69,32 @@ func TestNoTwoTriesInARowWhileSomebodyIsDue(t *testing.T) {
 	})
 }
 
+// Ten dead devices on a wire that the living use to four fifths: their tries
+// take a tenth of the time, not all that is left.
+func TestManyDeadTakeATenthOfTheWire(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		alive, dead := b.crowd(8, time.Second, 100*time.Millisecond, 10, time.Second)
+		b.run()
+		b.at(time.Minute)
+		before, tries := reads(alive), 0
+		b.at(4 * time.Minute)
+		if n := reads(alive) - before; n < 158 {
+			t.Errorf("a living device was read %d times in 3 min, want 180 less a tenth", n)
+		}
+		for _, f := range dead {
+			for _, at := range f.times("read") {
+				if at > time.Minute {
+					tries++
+				}
+			}
+		}
+		if tries < 10 || tries > 20 {
+			t.Errorf("the dead were tried %d times of a second each in 3 min, want about 18", tries)
+		}
+		b.end()
+	})
+}
+
 // The share of the lost does not slow down the search for a single one.
 func TestSingleLostDeviceIsLookedForAtItsOwnPace(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, b *bench) {
