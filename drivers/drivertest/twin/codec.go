@@ -94,3 +94,16 @@ func (l layout) raw(v float64) (uint64, bool) {
 	}
 	return uint64(v), true
 }
+
+// most is the largest number that the type holds.
+func (l layout) most() float64 {
+	switch {
+	case l.real && l.words == 2:
+		return math.MaxFloat32
+	case l.real:
+		return math.MaxFloat64
+	case l.signed:
+		return math.Ldexp(1, 16*l.words-1) - 1
+	}
+	return math.Ldexp(1, 16*l.words) - 1
+}

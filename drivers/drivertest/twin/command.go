@@ -171,16 +171,17 @@ func (t *Twin) phaseVolts() float64 {
 
 // largest is the most that a register of a limit may hold at this site.
 func (t *Twin) largest(reg profile.Register) float64 {
-	if reg.Max == nil {
-		return math.Max(t.site.MaxA, 0)
+	most := layoutOf(reg.Type).most() * math.Abs(scaleOf(reg.Scale))
+	if reg.Max != nil {
+		most = *reg.Max
 	}
-	if t.site.MaxA > 0 && reg.Unit == "A" {
-		return math.Min(*reg.Max, t.site.MaxA)
+	switch {
+	case t.site.MaxA <= 0 || t.p.Kind != drivers.Charger:
+		return most
+	case reg.Unit == "W":
+		return math.Min(most, t.site.MaxA*t.phaseVolts())
 	}
-	if t.site.MaxA > 0 && reg.Unit == "W" && t.p.Kind == drivers.Charger {
-		return math.Min(*reg.Max, t.site.MaxA*t.phaseVolts())
-	}
-	return *reg.Max
+	return math.Min(most, t.site.MaxA)
 }
 
 // written finds out what the device is told after a write to some registers.

@@ -2,6 +2,7 @@ package twin
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -14,16 +15,13 @@ import (
 func defaults(p *profile.Profile) map[string]float64 {
 	v := map[string]float64{
 		"power_w": 0, "current_a": 0, "soc": 50, "connected": 1, "temperature_c": 24, "setpoint_c": 22,
-		"import_wh": 120_000, "export_wh": 80_000, "failsafe_a": 6, "timer_s": 0, "on": 0,
+		"import_wh": 120_000, "export_wh": 80_000, "failsafe_a": 6, "on": 0, "inhibited": 0,
+		"capacity_wh": 10_000, "max_charge_w": 5000, "max_discharge_w": 5000,
 	}
 	if p.Kind == drivers.Thermostat {
 		v["on"] = 1
 	}
-	names := []string{}
-	for name := range p.Modes {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(p.Modes))
 	for _, name := range names {
 		if m := p.Modes[name]; m.Direction != 0 {
 			v["state"] = float64(m.Value)
@@ -88,53 +86,52 @@ func (t *Twin) span(pt profile.Point) span {
 	return span{table(pt.Table), first, first + layoutOf(pt.Type).words}
 }
 
-// show puts a quantity into its points. Several of power_w add up, so that it
-// is spread over those that can hold a part; of several currents the first
-// carries most.
+// sums tells whether the points of a meaning are parts of it.
+func sums(meaning string) bool {
+	return meaning == "power_w" || meaning == "import_wh" || meaning == "export_wh"
+}
+
+// show puts a quantity into its points: a sum in parts, a current so that the
+// first phase carries most.
 func (t *Twin) show(meaning string, v float64) (shown float64, ok bool) {
-	points := t.points(meaning)
-	able := slices.DeleteFunc(slices.Clone(points), func(pt profile.Point) bool {
-		_, _, fits := rawOf(pt, v)
-		return !fits
-	})
-	if len(able) == 0 {
-		return 0, false
+	if sums(meaning) {
+		return t.share(t.points(meaning), v)
 	}
-	// The coarsest come first, so that the finest takes what is left.
-	coarse := func(a, b profile.Point) int { return cmp.Compare(math.Abs(b.Scale), math.Abs(a.Scale)) }
-	slices.SortStableFunc(able, coarse)
-	slices.SortStableFunc(points, coarse)
-	rest := v
-	for _, pt := range points {
-		mine := 0.0
-		switch i := slices.IndexFunc(able, func(o profile.Point) bool { return o.Name == pt.Name }); {
-		case meaning == "power_w" && i >= 0:
-			mine = rest
-			if i < len(able)-1 {
-				mine = v / float64(len(able))
-			}
-		case meaning == "current_a":
-			mine = v
-			if i > 0 {
-				mine = v * 0.75
-			}
-		case meaning != "power_w":
-			mine = v
+	for i, pt := range t.points(meaning) {
+		mine := v
+		if i > 0 && meaning == "current_a" {
+			mine = v * 0.75
 		}
 		got, fits := t.put(pt, mine)
-		if !fits && meaning == "power_w" && mine != 0 {
+		if i == 0 {
+			shown, ok = got, fits
+		}
+	}
+	return shown, ok
+}
+
+// share spreads a sum over the points that can hold a part of it. The coarsest
+// come first, so that the finest takes what is left.
+func (t *Twin) share(points []profile.Point, v float64) (shown float64, ok bool) {
+	slices.SortStableFunc(points, func(a, b profile.Point) int { return cmp.Compare(math.Abs(b.Scale), math.Abs(a.Scale)) })
+	able := 0
+	for _, pt := range points {
+		if _, _, fits := rawOf(pt, v); fits {
+			able++
+		}
+	}
+	for _, pt := range points {
+		part := 0.0
+		if _, _, fits := rawOf(pt, v); fits {
+			part = (v - shown) / float64(able)
+			able--
+		}
+		got, fits := t.put(pt, part)
+		if !fits && part != 0 {
 			return 0, false
 		}
-		rest -= got
-		switch {
-		case meaning == "power_w":
-			shown += got
-		case meaning == "current_a":
-			shown = math.Max(shown, got)
-		case !ok:
-			shown = got
-		}
-		ok = true
+		shown += got
+		ok = ok || fits
 	}
 	return shown, ok
 }
@@ -142,12 +139,20 @@ func (t *Twin) show(meaning string, v float64) (shown float64, ok bool) {
 // put writes a value into a point's registers and returns what they show.
 func (t *Twin) put(pt profile.Point, v float64) (shown float64, ok bool) {
 	raw, shown, ok := rawOf(pt, v)
-	if !ok {
-		return 0, false
+	if ok {
+		t.lay(pt, raw)
 	}
+	return shown, ok
+}
+
+// lay writes a raw value into a point's registers, beside other points' bits.
+func (t *Twin) lay(pt profile.Point, raw uint64) {
 	s, l := t.span(pt), layoutOf(pt.Type)
-	if pt.Mask != 0 {
-		raw = l.join(t.load(s))&^pt.Mask | raw<<pt.Shift&pt.Mask
+	if mask := pt.Mask; mask != 0 || pt.Shift != 0 {
+		if mask == 0 {
+			mask = math.MaxUint64 << pt.Shift
+		}
+		raw = l.join(t.load(s))&^mask | raw<<pt.Shift&mask
 	}
 	t.store(s, l.split(raw))
 	for _, p := range t.places {
@@ -155,33 +160,65 @@ func (t *Twin) put(pt profile.Point, v float64) (shown float64, ok bool) {
 			t.wrote[p.reg.Name] = raw
 		}
 	}
-	return shown, true
 }
 
 // rawOf returns the raw value of one point, before its shift, and what that
 // shows; not ok where the point can not show it.
 func rawOf(pt profile.Point, v float64) (raw uint64, shown float64, ok bool) {
 	l, scale := layoutOf(pt.Type), scaleOf(pt.Scale)
-	if pt.Mask != 0 {
-		most := pt.Mask >> pt.Shift
-		if pt.Meaning == "connected" || pt.Meaning == "on" {
-			if v != 0 {
-				return most, v, true
-			}
-			return 0, 0, true
+	most := uint64(math.MaxUint64)
+	if pt.Mask != 0 || pt.Shift != 0 {
+		l = layout{words: l.words} // bits have no sign
+		if pt.Mask != 0 {
+			most = pt.Mask >> pt.Shift
 		}
-		n := math.Round(v / scale)
-		return uint64(math.Max(n, 0)), n * scale, n >= 0 && n <= float64(most)
+	}
+	if pt.Meaning == "connected" || pt.Meaning == "on" || pt.Meaning == "inhibited" {
+		raw, ok = truth(pt, v != 0, most)
+		return raw, v, ok
 	}
 	raw, ok = l.raw(v / scale)
 	shown = l.number(raw) * scale
 	outside := (pt.Min != nil && shown < *pt.Min) || (pt.Max != nil && shown > *pt.Max)
-	return raw, shown, ok && !outside && !slices.Contains(pt.Unset, raw)
+	return raw, shown, ok && raw <= most && !outside && !slices.Contains(pt.Unset, raw)
 }
 
-// measured tells whether a point of any channel lies in the span.
+// truth returns the raw value that means yes or no: with words, yes is any that
+// has a word.
+func truth(pt profile.Point, yes bool, most uint64) (uint64, bool) {
+	if len(pt.Words) == 0 {
+		if !yes {
+			return 0, true
+		}
+		if most == math.MaxUint64 {
+			most = 1
+		}
+		return most, true
+	}
+	words := slices.Sorted(maps.Keys(pt.Words))
+	if yes {
+		return words[0], words[0] <= most
+	}
+	return unnamed(pt, most)
+}
+
+// unnamed is the least raw value that has no word.
+func unnamed(pt profile.Point, most uint64) (uint64, bool) {
+	for raw := uint64(0); raw <= most; raw++ {
+		if _, named := pt.Words[raw]; !named && !slices.Contains(pt.Unset, raw) {
+			return raw, true
+		}
+	}
+	return 0, false
+}
+
+// measured tells whether a point of any channel that shows something by now lies
+// in the span.
 func (t *Twin) measured(s span) bool {
 	for _, pt := range t.p.Points {
+		if _, shows := t.user[pt.Meaning]; !shows {
+			continue
+		}
 		for channel := range uint16(max(t.p.Channels, 1)) {
 			if table(pt.Table) == s.table && int(pt.Address+channel*pt.Stride) == s.first {
 				return true
@@ -200,10 +237,15 @@ func (t *Twin) settle() {
 		t.mirror("timer_s", inUnit(reg, t.wrote[reg.Name]))
 	}
 	switch c, active := t.now.cmd, t.now.plan != released; {
-	case t.p.Kind == drivers.Relay && active && c.Inhibit:
-		t.mirror("on", 1)
-	case t.p.Kind == drivers.Relay:
-		t.mirror("on", 0)
+	case t.p.Kind == drivers.Relay || len(t.p.Command.Inhibit) > 0:
+		held := 0.0
+		if active && c.Inhibit {
+			held = 1
+		}
+		t.mirror("inhibited", held)
+		if t.p.Kind == drivers.Relay {
+			t.mirror("on", held) // the contact
+		}
 	case t.p.Kind == drivers.Thermostat && active && len(t.p.Command.Apply) > 0:
 		t.mirror("setpoint_c", c.SetpointC)
 	case t.p.Kind == drivers.Thermostat:

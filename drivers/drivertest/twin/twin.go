@@ -139,6 +139,11 @@ func (t *Twin) boot() {
 	for meaning, v := range t.user {
 		t.show(meaning, v)
 	}
+	for _, pt := range t.points("link") {
+		if raw, ok := unnamed(pt, math.MaxUint16); ok {
+			t.lay(pt, raw)
+		}
+	}
 	t.identify()
 	t.neutral()
 	t.settle()
@@ -171,11 +176,24 @@ func (t *Twin) identify() {
 		l := layoutOf(c.Type)
 		s := t.exist(table(c.Table), c.Address, l.words)
 		if raw := l.join(t.load(s)); len(c.OneOf) > 0 && !slices.Contains(c.OneOf, raw) {
-			t.store(s, l.split(c.OneOf[0]))
+			t.store(s, l.split(t.wanted(c)))
 		} else if v := l.number(raw) * scaleOf(c.Scale); len(c.OneOf) == 0 && !(v >= c.Min && v <= c.Max) {
 			t.store(s, l.split(between(l, c)))
 		}
 	}
+}
+
+// wanted is the first value that a check accepts and that no point calls wrong.
+func (t *Twin) wanted(c profile.Check) uint64 {
+	for _, raw := range c.OneOf {
+		if !slices.ContainsFunc(t.points("link"), func(pt profile.Point) bool {
+			_, wrong := pt.Words[raw]
+			return wrong && pt.Address == c.Address && table(pt.Table) == table(c.Table)
+		}) {
+			return raw
+		}
+	}
+	return c.OneOf[0]
 }
 
 // between returns the raw value nearest to the middle of a check's range, or at
