@@ -1,0 +1,277 @@
+package commission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"nominald/drivers"
+)
+
+// The judgement of a battery's tests.
+const (
+	// A battery that gives less than gainLow or more than gainHigh of what it
+	// is asked for, at its own terminals, is scaled wrongly or limited.
+	gainLow, gainHigh = 0.8, 1.2
+	// At the site's meter other loads move as well.
+	siteGainLow, siteGainHigh = 0.7, 1.3
+	// wrongSamples in a row on the wrong side end a sign test at once: until
+	// the sign is proved, more time could mean more export.
+	wrongSamples = 4
+)
+
+// errGuard ends a test that would touch one of the owner's limits.
+var errGuard = errors.New("stopped at a limit")
+
+// proveBattery does sign, step and fallback test. They share one recording:
+// rest, the test's power, rest again.
+func (s *session) proveBattery(ctx context.Context, d *tested) {
+	b := &batteryTest{session: s, d: d, r: newRecording()}
+	sign, step := s.begin(d, "sign"), s.begin(d, "step")
+	skip := func(v Verdict, why string) {
+		s.end(d, sign, v, "%s", why)
+		s.end(d, step, v, "%s", why)
+	}
+	if s.meter == nil || s.meter.dead {
+		skip(Skipped, "no meter at the grid connection answers")
+	} else if err := b.rest(ctx); err != nil {
+		skip(verdictOf(err), err.Error())
+		return
+	} else if b.powerW, b.why = b.limits().Choose(); b.powerW == 0 {
+		skip(Skipped, b.why)
+		return
+	} else {
+		b.both(ctx, sign, step)
+	}
+	switch {
+	case ctx.Err() != nil || !d.about.Fallback: // the latter is told by mayCommand
+	case sign.Verdict == Failed:
+		s.skip(d, "fallback", "the sign comes first")
+	default:
+		b.fallback(ctx)
+	}
+}
+
+// verdictOf makes an ended test skipped where a limit or a person ended it.
+func verdictOf(err error) Verdict {
+	if errors.Is(err, errGuard) || errors.Is(err, context.Canceled) {
+		return Skipped
+	}
+	return Failed
+}
+
+// batteryTest is the state of one battery's tests.
+type batteryTest struct {
+	*session
+	d      *tested
+	r      *recording
+	powerW float64 // commanded, discharge positive
+	why    string
+	on     time.Duration // when the power was commanded
+	off    time.Duration // when it was taken back
+	wrong  bool          // the site moved the wrong way
+}
+
+// rest holds the battery at 0 W, so that it does not follow the load by itself,
+// and records.
+func (b *batteryTest) rest(ctx context.Context) error {
+	b.tell("  holds %s at 0 W for %v", b.d.cfg.Name, b.t.Rest)
+	if err := b.apply(ctx, b.d, drivers.Command{}); err != nil {
+		return err
+	}
+	// What it did before it was told to rest is not its rest.
+	if err := b.watch(ctx, b.d, newRecording(), b.t.Rest/2, true, nil); err != nil {
+		return err
+	}
+	b.r = newRecording()
+	return b.watch(ctx, b.d, b.r, b.t.Rest, true, nil)
+}
+
+func (b *batteryTest) limits() Limits {
+	site := MeasureNoise(b.r.site)
+	c := b.site.Config.Site
+	return Limits{WantW: b.o.PowerW, NetW: median(watts(b.r.site)), MaxImportW: c.MaxImportW, MaxExportW: c.MaxExportW,
+		MaxDischargeW: b.d.last.MaxDischargeW, MaxChargeW: b.d.last.MaxChargeW, SoC: b.d.last.SoC,
+		ReserveSoC: b.d.cfg.ReserveSoC, NoiseW: max(b.noise.NoiseW, site.NoiseW)}
+}
+
+// both records the step there and back and judges sign and step by it.
+func (b *batteryTest) both(ctx context.Context, sign, step *Test) {
+	verb := "discharges"
+	if b.powerW < 0 {
+		verb = "charges"
+	}
+	b.tell("  %s %s %.0f W for %v", b.d.cfg.Name, verb, math.Abs(b.powerW), b.o.For)
+	err := b.there(ctx)
+	b.off = b.r.now()
+	if err == nil || errors.Is(err, errGuard) {
+		if back := b.back(ctx); err == nil {
+			err = back
+		}
+	}
+	b.judgeSign(sign, err)
+	b.judgeStep(step, err)
+}
+
+func (b *batteryTest) there(ctx context.Context) error {
+	b.on = b.r.now()
+	if err := b.apply(ctx, b.d, drivers.Command{PowerW: b.powerW}); err != nil {
+		return err
+	}
+	before, noise := median(watts(b.r.site)), max(b.noise.NoiseW, MeasureNoise(b.r.site).NoiseW)
+	return b.watch(ctx, b.d, b.r, b.o.For, true, func() (bool, error) {
+		if WrongWay(since(b.r.site, b.on), before, -b.powerW, noise, wrongSamples) {
+			b.wrong = true
+			return false, nil
+		}
+		return true, b.guard(b.r)
+	})
+}
+
+// guard stops a test that has come to one of the owner's limits.
+func (b *batteryTest) guard(r *recording) error {
+	c, d := b.site.Config.Site, b.d
+	if soc := d.last.SoC; b.powerW > 0 && soc.OK && soc.V <= d.cfg.ReserveSoC {
+		return fmt.Errorf("%w: %.0f %% charged, the reserve is %.0f %%", errGuard, soc.V, d.cfg.ReserveSoC)
+	}
+	if len(r.site) == 0 {
+		return nil
+	}
+	net := median(watts(r.site[max(0, len(r.site)-3):]))
+	if b.powerW > 0 && net < -c.MaxExportW-beyondNoise*b.noise.NoiseW {
+		return fmt.Errorf("%w: the site exports %.0f W, max_export is %.0f W; did a load switch off?", errGuard, -net, c.MaxExportW)
+	}
+	if b.powerW < 0 && c.MaxImportW > 0 && net > c.MaxImportW {
+		return fmt.Errorf("%w: the site draws %.0f W, max_import is %.0f W", errGuard, net, c.MaxImportW)
+	}
+	return nil
+}
+
+// back rests again and records.
+func (b *batteryTest) back(ctx context.Context) error {
+	b.tell("  %s rests again for %v", b.d.cfg.Name, b.t.Back)
+	b.off = b.r.now()
+	if err := b.apply(ctx, b.d, drivers.Command{}); err != nil {
+		return err
+	}
+	return b.watch(ctx, b.d, b.r, b.t.Back, true, nil)
+}
+
+// response analyses the step there, of the battery or of the site.
+func (b *batteryTest) response(samples []Sample, commandedW, noiseW float64) (there, back Response, ok bool) {
+	there, ok = Analyse(samples, b.on, b.off, commandedW, noiseW)
+	// What it did on its way there is not where it comes back from.
+	settled := since(samples, b.on+(b.off-b.on)/2)
+	back, backOK := Analyse(settled, b.off, b.r.now(), -commandedW, noiseW)
+	return there, back, ok && backOK
+}
+
+// judgeSign says whether the net import fell by what the battery gave. The way
+// there and the way back must agree: a load that switched shows in one only.
+func (b *batteryTest) judgeSign(t *Test, err error) {
+	t.add("commanded", b.powerW, "W, discharge positive")
+	there, back, ok := b.response(b.r.site, -b.powerW, b.noise.NoiseW)
+	if !ok {
+		b.end(b.d, t, verdictOf(orUnknown(err)), "%v", orUnknown(err))
+		return
+	}
+	t.add("net import before", there.BeforeW, "W")
+	t.add("net import during", there.AfterW, "W")
+	t.add("net import after", back.AfterW, "W")
+	t.add("change there", there.ChangeW, "W")
+	t.add("change back", back.ChangeW, "W")
+	own, _, ownOK := b.response(b.r.device, b.powerW, 0)
+	if ownOK {
+		t.add("battery's own reading, change", own.ChangeW, "W")
+	}
+	b.signVerdict(t, there, back, own, ownOK, err)
+}
+
+func (b *batteryTest) signVerdict(t *Test, there, back, own Response, ownOK bool, err error) {
+	good := func(r Response) bool { return r.Moved && r.Gain > 0 }
+	bad := func(r Response) bool { return r.Moved && r.Gain < 0 }
+	meter := b.meter.cfg
+	remedy := "set invert: true on " + meter.Name
+	if meter.Invert {
+		remedy = "remove invert: true from " + meter.Name
+	}
+	switch {
+	case bad(there) && bad(back):
+		b.end(b.d, t, Failed, "the net import moved against the battery: the meter's current transformer is turned, or the battery's sign is inverted; %s, or turn the transformer, and test again", remedy)
+	case b.wrong:
+		b.end(b.d, t, Failed, "the net import moved against the battery and the test was stopped at once, but the way back did not confirm it; if no load switched meanwhile, %s and test again", remedy)
+	case ownOK && bad(own):
+		b.end(b.d, t, Failed, "the battery reads the opposite of what it was told, though the site's meter agrees with the command: the sign of its own measurement is wrong")
+	case good(there) && good(back):
+		b.end(b.d, t, Passed, "the net import fell when the battery discharged and rose when it stopped%s", chargedInstead(b.powerW))
+	case err != nil:
+		b.end(b.d, t, verdictOf(err), "%v", err)
+	case bad(there) != bad(back) && (good(there) || good(back)):
+		b.end(b.d, t, Failed, "there and back do not agree: a load switched meanwhile; test again")
+	default:
+		b.end(b.d, t, Failed, "the net import did not move: does the meter %s measure the connection that %s is behind?", meter.Name, b.d.cfg.Name)
+	}
+}
+
+func chargedInstead(powerW float64) string {
+	if powerW < 0 {
+		return " (proved by charging: there was no room to discharge)"
+	}
+	return ""
+}
+
+func orUnknown(err error) error {
+	if err == nil {
+		return errors.New("too few samples")
+	}
+	return err
+}
+
+// judgeStep says how far and how fast the battery followed.
+func (b *batteryTest) judgeStep(t *Test, err error) {
+	t.add("commanded", b.powerW, "W, discharge positive")
+	own, ownBack, ok := b.response(b.r.device, b.powerW, 0)
+	if !ok {
+		b.end(b.d, t, verdictOf(orUnknown(err)), "%v", orUnknown(err))
+		return
+	}
+	t.add("gain at the battery", own.Gain, "")
+	t.add("dead time at the battery", own.DeadTime, "s")
+	t.add("90 % at the battery after", own.Rise90, "s")
+	t.add("gain back at the battery", ownBack.Gain, "")
+	t.add("dead time back at the battery", ownBack.DeadTime, "s")
+	there, back, siteOK := b.response(b.r.site, -b.powerW, b.noise.NoiseW)
+	siteGain := (there.Gain + back.Gain) / 2
+	if siteOK {
+		t.add("gain at the site's meter", siteGain, "")
+		t.add("dead time at the site's meter", there.DeadTime, "s")
+		t.add("90 % at the site's meter after", there.Rise90, "s")
+	}
+	switch {
+	case err != nil && !own.Moved:
+		b.end(b.d, t, verdictOf(err), "%v", err)
+	case b.wrong:
+		b.end(b.d, t, Skipped, "stopped early, see the sign test")
+	case !own.Moved:
+		b.end(b.d, t, Failed, "the battery did not follow: is remote control allowed on it, is another controller at work?")
+	case err != nil:
+		b.end(b.d, t, verdictOf(err), "%v", err)
+	case own.Gain < gainLow || own.Gain > gainHigh:
+		b.end(b.d, t, Failed, "the battery gave %.0f %% of what it was asked for, %.0f to %.0f %% are good", 100*own.Gain, 100*gainLow, 100*gainHigh)
+	case siteOK && (siteGain < siteGainLow || siteGain > siteGainHigh):
+		b.end(b.d, t, Failed, "the site's meter saw %.0f %% of the step, %.0f to %.0f %% are good: wrong transformer ratio, a missing phase, or a load that switched", 100*siteGain, 100*siteGainLow, 100*siteGainHigh)
+	default:
+		b.end(b.d, t, Passed, "%s", slow(own, there))
+	}
+}
+
+// slow warns of a dead time that the control round has to know of.
+func slow(own, site Response) string {
+	dead := max(own.DeadTime, site.DeadTime)
+	if dead > 5 {
+		return fmt.Sprintf("slow: %.1f s until anything moves; the control follows load changes later than that", dead)
+	}
+	return ""
+}

@@ -1,0 +1,113 @@
+package commission
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"nominald/drivers"
+)
+
+// proveRelay inhibits the load, holds that for its least time off, releases it
+// and asks the person who stands beside it what clicked.
+func (s *session) proveRelay(ctx context.Context, d *tested) {
+	t := s.begin(d, "relay click")
+	hold := max(s.t.Hold, d.cfg.MinOff)
+	t.add("least time off (min_off)", d.cfg.MinOff.Seconds(), "s")
+	s.tell("  %s: holds the load off for %v (min_off), then releases it", d.cfg.Name, hold)
+	began := time.Now()
+	if err := s.apply(ctx, d, drivers.Command{Inhibit: true}); err != nil {
+		s.end(d, t, verdictOf(err), "%v", err)
+		return
+	}
+	if !s.took(ctx, d, true) {
+		s.release(ctx, d)
+		s.end(d, t, Failed, "the relay was told to hold the load off and says it does not: %s", d.last.State)
+		return
+	}
+	heard, asked, err := s.ask(ctx, d, "did the relay click and does the load stay off?", hold)
+	if err == nil {
+		err = s.watch(ctx, d, newRecording(), hold-time.Since(began), true, nil)
+	}
+	s.release(ctx, d)
+	if err != nil {
+		s.end(d, t, verdictOf(err), "%v", err)
+		return
+	}
+	let := s.letGo(ctx, d)
+	t.add("held off for", time.Since(began).Seconds(), "s")
+	switch {
+	case !let:
+		s.end(d, t, Failed, "the relay did not let go: %s", d.last.State)
+	case asked && !heard:
+		s.end(d, t, Failed, "nothing clicked: is the line the right one, is the coil supplied, is `active` right?")
+	case asked:
+		s.end(d, t, Passed, "clicked, as seen by the person beside it")
+	default:
+		s.end(d, t, Passed, "switched; %s", unseen(d))
+	}
+}
+
+// unseen says what nobody has looked at.
+func unseen(d *tested) string {
+	if d.cfg.GPIO != "" {
+		return "an output line can not be read back, so nobody has seen whether the relay clicked (asked without --yes)"
+	}
+	return "read back from the board; nobody has heard the contact (asked without --yes)"
+}
+
+// took tells whether the relay's own word agrees, as far as it has one.
+func (s *session) took(ctx context.Context, d *tested, inhibited bool) bool {
+	reading, err := s.insist(ctx, d)
+	return err == nil && reading.Inhibited == inhibited
+}
+
+// letGo waits until the relay is released; the driver keeps it for min_off.
+func (s *session) letGo(ctx context.Context, d *tested) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.MinOff+releaseLimit)
+	defer cancel()
+	for ctx.Err() == nil {
+		if s.took(ctx, d, false) {
+			return true
+		}
+		s.release(ctx, d)
+		pause(ctx, s.t.Poll)
+	}
+	return false
+}
+
+// ask puts a question to the person, and renews the command until the answer is
+// there. asked is false where nobody is to be asked.
+func (s *session) ask(ctx context.Context, d *tested, question string, hold time.Duration) (yes, asked bool, err error) {
+	if s.o.Confirm == nil {
+		return false, false, nil
+	}
+	type answer struct {
+		yes bool
+		err error
+	}
+	answers := make(chan answer, 1)
+	// The question must not outlive the test, and the test must not outlive
+	// the lease that it holds.
+	ctx, cancel := context.WithTimeout(ctx, max(hold, time.Minute))
+	defer cancel()
+	go func() {
+		yes, err := s.o.Confirm(ctx, d.cfg.Name+": "+question)
+		answers <- answer{yes, err}
+	}()
+	for {
+		select {
+		case a := <-answers:
+			if a.err != nil && ctx.Err() != nil {
+				return false, false, fmt.Errorf("no answer to %q: %w", question, context.Cause(ctx))
+			}
+			return a.yes, a.err == nil, nil
+		case <-ctx.Done():
+			return false, false, fmt.Errorf("no answer to %q: %w", question, context.Cause(ctx))
+		case <-time.After(relayPoll):
+			if err := s.renew(ctx, d); err != nil {
+				return false, false, err
+			}
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package commission
+
+import (
+	"time"
+
+	"nominald/drivers"
+)
+
+// Verdict is how a test ended.
+type Verdict string
+
+// The verdicts.
+const (
+	Passed  Verdict = "passed"
+	Failed  Verdict = "failed"
+	Skipped Verdict = "skipped"
+)
+
+// Sheet is the hand-over sheet: what was there, what was tried and what was
+// measured. It is written as JSON as it is, and as Markdown.
+type Sheet struct {
+	Began       time.Time      `json:"began"`
+	Ended       time.Time      `json:"ended"`
+	Site        string         `json:"site"`
+	Timezone    string         `json:"timezone"`
+	Config      string         `json:"config"`
+	Gateway     string         `json:"gateway"` // its version
+	Machine     string         `json:"machine"`
+	Armed       bool           `json:"armed"`
+	MaxImportW  float64        `json:"max_import_w"` // 0: not given
+	MaxExportW  float64        `json:"max_export_w"`
+	Schedule    string         `json:"schedule"`   // where it is known from that no timeslot was near
+	SiteMeter   string         `json:"site_meter"` // device at the grid connection
+	Devices     []*DeviceSheet `json:"devices"`
+	Restored    []Restored     `json:"restored"`
+	Warnings    []string       `json:"warnings"`
+	Interrupted string         `json:"interrupted,omitempty"` // why it ended early
+}
+
+// DeviceSheet is one device of the sheet.
+type DeviceSheet struct {
+	Name    string              `json:"name"`
+	Kind    drivers.Kind        `json:"kind"`
+	Profile string              `json:"profile"`
+	Where   string              `json:"where"`
+	About   drivers.Description `json:"about"`
+	Reading drivers.Reading     `json:"reading"` // the first one
+	Invert  bool                `json:"invert,omitempty"`
+	Tests   []*Test             `json:"tests"`
+}
+
+// Test is one proof.
+type Test struct {
+	Name    string        `json:"name"`
+	Verdict Verdict       `json:"verdict"`
+	Why     string        `json:"why,omitempty"`
+	Values  []Value       `json:"values"`
+	Began   time.Time     `json:"began"`
+	Took    time.Duration `json:"took_ns"`
+}
+
+// Value is one measured value, as people write it down.
+type Value struct {
+	Name string  `json:"name"`
+	V    float64 `json:"value"`
+	Unit string  `json:"unit"`
+}
+
+// Restored is a device that was commanded, and whether it was released.
+type Restored struct {
+	Name    string `json:"name"`
+	Problem string `json:"problem,omitempty"` // empty: it is neutral
+}
+
+func (t *Test) add(name string, v float64, unit string) {
+	t.Values = append(t.Values, Value{name, v, unit})
+}
+
+// Value returns a measured value by its name.
+func (t *Test) Value(name string) (float64, bool) {
+	for _, v := range t.Values {
+		if v.Name == name {
+			return v.V, true
+		}
+	}
+	return 0, false
+}
+
+// Device returns the sheet of a device, or nil.
+func (s *Sheet) Device(name string) *DeviceSheet {
+	for _, d := range s.Devices {
+		if d.Name == name {
+			return d
+		}
+	}
+	return nil
+}
+
+// Test returns a test of the device, or nil.
+func (d *DeviceSheet) Test(name string) *Test {
+	for _, t := range d.Tests {
+		if t.Name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+// Count returns how many tests ended with the verdict.
+func (s *Sheet) Count(v Verdict) int {
+	n := 0
+	for _, d := range s.Devices {
+		for _, t := range d.Tests {
+			if t.Verdict == v {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Good tells whether nothing failed, nothing was cut short and every device
+// was released.
+func (s *Sheet) Good() bool {
+	for _, r := range s.Restored {
+		if r.Problem != "" {
+			return false
+		}
+	}
+	return s.Interrupted == "" && s.Count(Failed) == 0
+}
