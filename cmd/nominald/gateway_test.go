@@ -96,6 +96,9 @@ func (s *site) status() status.Status {
 		Devices: []status.Device{
 			{Name: "battery", Kind: drivers.Battery, Online: true, PowerW: ptr(2950.0), Setpoint: "3.0 kW", SoC: ptr(64.0), Reason: string(plan.Following)},
 			{Name: "wallbox", Kind: drivers.Charger, LastError: "device does not answer"}},
+		Buses: []status.Bus{{Name: "rs485", LoadPercent: 41.5, Units: []status.BusUnit{
+			{Unit: 7, Requests: 1200, Timeouts: 3, LatencyMS: &status.Latency{P50: 21, P90: 30, P99: 48, Max: 61}},
+			{Unit: 8, Requests: 9, Timeouts: 9, Exceptions: 1}}}},
 		Next:   s.Timeslots(now, time.Time{})[1:],
 		Alarms: []status.Alarm{{Code: "device-offline", Text: "wallbox does not answer", Level: status.Warning, Since: now}},
 	}

@@ -144,6 +144,9 @@ func writeStatus(w io.Writer, s *status.Status) error {
 		storeNow += ", " + s.Store.Note
 	}
 	t.row("store", storeNow)
+	for _, b := range s.Buses {
+		t.row("bus "+b.Name, busNow(b))
+	}
 	t.flush()
 	for _, a := range s.Alarms {
 		t.line("%s: %s (%s, since %s)", a.Level, a.Text, a.Code, at.minute(a.Since))
@@ -187,6 +190,32 @@ func leapNow(s *status.Status) string {
 	}
 	if s.Leap.LastError != "" {
 		text += fmt.Sprintf("; failing (%d in a row): %s", s.Leap.Failures, s.Leap.LastError)
+	}
+	return text
+}
+
+// busNow is a bus in a line: its load, what failed on it, and its slowest unit.
+func busNow(b status.Bus) string {
+	var requests, timeouts, exceptions, doubts, other uint64
+	slowest := 0.0
+	for _, u := range b.Units {
+		requests, timeouts, exceptions = requests+u.Requests, timeouts+u.Timeouts, exceptions+u.Exceptions
+		doubts, other = doubts+u.Doubts, other+u.Other
+		if u.LatencyMS != nil {
+			slowest = max(slowest, u.LatencyMS.P99)
+		}
+	}
+	text := fmt.Sprintf("load %.0f %%, units %d, requests %d", b.LoadPercent, len(b.Units), requests)
+	for _, f := range []struct {
+		name string
+		n    uint64
+	}{{"timeouts", timeouts}, {"exceptions", exceptions}, {"doubts", doubts}, {"other failures", other}} {
+		if f.n > 0 {
+			text += fmt.Sprintf(", %s %d", f.name, f.n)
+		}
+	}
+	if slowest > 0 {
+		text += fmt.Sprintf(", slowest unit %.0f ms (p99)", slowest)
 	}
 	return text
 }

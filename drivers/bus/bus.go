@@ -117,6 +117,12 @@ func (w *Worker) Progress() time.Time {
 	return w.born.Add(time.Duration(ns)) // monotonic, whatever the wall clock does
 }
 
+// Name returns the bus's name in the config.
+func (w *Worker) Name() string { return w.name }
+
+// Line returns the wire that the worker was made for; nil for GPIO.
+func (w *Worker) Line() io.Closer { return w.line }
+
 // Load returns the part of the last minute that the wire was in use, 0 to 1:
 // talking, or waiting for an answer.
 func (w *Worker) Load() float64 { return w.load.share(time.Now()) }

@@ -78,6 +78,9 @@ func withoutNil(s Status) Status {
 	if s.Devices == nil {
 		s.Devices = []Device{}
 	}
+	if s.Buses == nil {
+		s.Buses = []Bus{}
+	}
 	if s.Next == nil {
 		s.Next = []Timeslot{}
 	}

@@ -29,6 +29,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	m.gauge("nominald_alarms", "Alarms that hold now.", sample(float64(len(st.Alarms))))
 	m.meters(st.Meters)
 	m.devices(st.Devices)
+	m.buses(st.Buses)
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	w.Write([]byte(m.text.String())) // a client that has gone can not be told
 }
@@ -60,13 +61,53 @@ func (m *metricText) devices(all []Device) {
 	m.gauge("nominald_device_soc_percent", "State of charge.", soc...)
 }
 
+func (m *metricText) buses(all []Bus) {
+	var load, requests, latency []string
+	failed := map[string][]string{}
+	kinds := []string{"timeout", "exception", "doubt", "other"}
+	for _, b := range all {
+		load = append(load, sample(b.LoadPercent/100, "bus", b.Name))
+		for _, u := range b.Units {
+			labels := []string{"bus", b.Name, "unit", strconv.Itoa(u.Unit)}
+			requests = append(requests, sample(float64(u.Requests), labels...))
+			for i, n := range []uint64{u.Timeouts, u.Exceptions, u.Doubts, u.Other} {
+				failed[kinds[i]] = append(failed[kinds[i]], sample(float64(n), labels...))
+			}
+			if l := u.LatencyMS; l != nil {
+				for _, q := range []struct {
+					name string
+					ms   float64
+				}{{"0.5", l.P50}, {"0.9", l.P90}, {"0.99", l.P99}, {"1", l.Max}} {
+					latency = append(latency, sample(q.ms/1000, append(labels[:4:4], "quantile", q.name)...))
+				}
+			}
+		}
+	}
+	m.gauge("nominald_bus_load_ratio", "Part of the last minute that the wire was in use.", load...)
+	m.counter("nominald_bus_unit_requests_total", "Transactions with the unit.", requests...)
+	m.counter("nominald_bus_unit_timeouts_total", "Transactions without a whole answer in time.", failed["timeout"]...)
+	m.counter("nominald_bus_unit_exceptions_total", "Transactions that the unit refused.", failed["exception"]...)
+	m.counter("nominald_bus_unit_doubts_total", "Answers that could not be trusted.", failed["doubt"]...)
+	m.counter("nominald_bus_unit_other_failures_total", "Transactions that failed with the line.", failed["other"]...)
+	m.gauge("nominald_bus_unit_latency_seconds", "How long answers took; quantile 1 is the longest.", latency...)
+}
+
 // metricText collects metrics in the text exposition format 0.0.4.
 type metricText struct{ text strings.Builder }
 
 // gauge adds one metric with its samples; empty samples are left out, and a
 // metric without samples altogether.
 func (m *metricText) gauge(name, help string, samples ...string) {
-	header := fmt.Sprintf("# HELP %s %s\n# TYPE %s gauge\n", name, help, name)
+	m.metric("gauge", name, help, samples)
+}
+
+// counter is gauge for what only grows while the program runs.
+func (m *metricText) counter(name, help string, samples ...string) {
+	m.metric("counter", name, help, samples)
+}
+
+func (m *metricText) metric(kind, name, help string, samples []string) {
+	header := fmt.Sprintf("# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
 	for _, s := range samples {
 		if s != "" {
 			m.text.WriteString(header + name + s + "\n")

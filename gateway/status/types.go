@@ -26,6 +26,7 @@ type Status struct {
 	SiteLoadAgeS *float64 `json:"site_load_age_s"` // age of that reading
 	Meters       []Meter  `json:"meters"`
 	Devices      []Device `json:"devices"`
+	Buses        []Bus    `json:"buses"`
 	// Next lists the timeslots that run or lie ahead, soonest first; a few.
 	Next   []Timeslot `json:"next"`
 	Store  StoreState `json:"store"`
@@ -105,6 +106,35 @@ type Device struct {
 	// Fallback is true where the device itself ends a command that is not
 	// refreshed.
 	Fallback bool `json:"fallback"`
+}
+
+// Bus is one wire that devices share, and how it fares.
+type Bus struct {
+	Name string `json:"name"`
+	// LoadPercent is the part of the last minute that the wire was in use,
+	// waiting for answers included. Above 60 % commands begin to queue.
+	LoadPercent float64   `json:"load_percent"`
+	Units       []BusUnit `json:"units"`
+}
+
+// BusUnit is one unit id of a bus: transactions since the start.
+type BusUnit struct {
+	Unit       int    `json:"unit"`
+	Requests   uint64 `json:"requests"`
+	Timeouts   uint64 `json:"timeouts"`   // no whole answer in time
+	Exceptions uint64 `json:"exceptions"` // refusals in order
+	Doubts     uint64 `json:"doubts"`     // answers that could not be trusted, thrown away
+	Other      uint64 `json:"other"`      // failures of the line: not opened, hung up
+	// LatencyMS is of the answered requests; nil where there is none.
+	LatencyMS *Latency `json:"latency_ms"`
+}
+
+// Latency is how long answers took, ms.
+type Latency struct {
+	P50 float64 `json:"p50"`
+	P90 float64 `json:"p90"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
 }
 
 // Limits is what a device may be asked for now; a field that does not apply
