@@ -199,6 +199,10 @@ func TestStatsCount(t *testing.T) {
 		_ = u.ReadHolding(t.Context(), 0, make([]uint16, 4))
 	}
 	got := l.Stats()
+	if got.Busy < 100*time.Millisecond {
+		t.Errorf("busy for %v, want the timeout at least", got.Busy)
+	}
+	got.Busy = 0
 	want := Stats{
 		Requests: 5, Exceptions: 1, Timeouts: 1, Dials: 3, Resets: 1, Doubts: 1,
 		BytesOut: 5 * 12, BytesIn: 17 + 9 + 17,

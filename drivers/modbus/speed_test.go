@@ -48,11 +48,12 @@ func TestPollAllocatesNothingInTheWire(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	w := newTCPWire(answerAlways(t, goodReply(read20())), Options{}.withDefaults(), &counters{})
+	opts := Options{}.withDefaults()
+	w := newTCPWire(answerAlways(t, goodReply(read20())), opts, &counters{})
 	defer w.close()
 	req := read20()
 	if n := testing.AllocsPerRun(500, func() {
-		if _, err := w.exchange(t.Context(), req); err != nil {
+		if _, err := w.exchange(t.Context(), req, Timing{}.over(opts)); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {

@@ -26,9 +26,9 @@ type tcpWire struct {
 	stats  *counters
 	dialer net.Dialer
 
+	pace
 	conn *net.TCPConn // nil while closed
 	raw  syscall.RawConn
-	last time.Time // end of the last transaction on conn
 	// endedUnread: the last attempt failed because a connection that had served
 	// before was ended without a byte of reply.
 	endedUnread bool
@@ -39,14 +39,7 @@ type tcpWire struct {
 }
 
 func newTCPWire(addr string, opts Options, stats *counters) *tcpWire {
-	return &tcpWire{
-		addr: addr, opts: opts, stats: stats,
-		// A half-open connection blocks a single-client device until its own
-		// idle timeout, so both ends shall notice soon (modbus.md 3).
-		dialer: net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
-			Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 3,
-		}},
-	}
+	return &tcpWire{addr: addr, opts: opts, stats: stats, dialer: keepAlive()}
 }
 
 // packager returns goburrow's TCP packager; its transporter half is not used.
@@ -61,7 +54,7 @@ func (w *tcpWire) close() error {
 		return nil
 	}
 	err := w.conn.Close()
-	w.conn, w.raw = nil, nil
+	w.conn, w.raw, w.last = nil, nil, time.Time{}
 	return err
 }
 
@@ -84,24 +77,24 @@ func (w *tcpWire) drop() {
 // the request was under way. Then, and only then, the request is sent once
 // more on a new one: nobody has read it, or at worst somebody has taken the
 // same absolute value twice.
-func (w *tcpWire) exchange(ctx context.Context, request []byte) ([]byte, error) {
+func (w *tcpWire) exchange(ctx context.Context, request []byte, t Timing) ([]byte, error) {
 	used := w.conn
-	reply, err := w.attempt(ctx, request)
+	reply, err := w.attempt(ctx, request, t)
 	if err != nil && used != nil && w.endedUnread {
-		reply, err = w.attempt(ctx, request)
+		reply, err = w.attempt(ctx, request, t)
 	}
 	return reply, err
 }
 
 // attempt sends the request once.
-func (w *tcpWire) attempt(ctx context.Context, request []byte) ([]byte, error) {
+func (w *tcpWire) attempt(ctx context.Context, request []byte, t Timing) ([]byte, error) {
 	w.endedUnread = false
 	before := w.conn
-	if err := w.ready(ctx); err != nil {
+	if err := w.ready(ctx, request[headerSize-1], t); err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	deadline := now.Add(w.opts.Timeout)
+	deadline := now.Add(t.Timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
@@ -110,7 +103,9 @@ func (w *tcpWire) attempt(ctx context.Context, request []byte) ([]byte, error) {
 	putID(request, w.id)
 	read := w.stats.bytesIn.Load()
 	reply, err := w.roundTrip(request, deadline)
-	w.last = time.Now()
+	ended := time.Now()
+	w.done(ended, request[headerSize-1], t)
+	w.took = ended.Sub(now)
 	if err == nil {
 		return reply, nil
 	}
@@ -179,8 +174,8 @@ func (w *tcpWire) accept(request []byte, size, have int) ([]byte, error) {
 	return reply, nil
 }
 
-// ready returns with an open connection that may be written to now.
-func (w *tcpWire) ready(ctx context.Context) error {
+// ready returns with an open connection on which the unit may be asked now.
+func (w *tcpWire) ready(ctx context.Context, unit byte, t Timing) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -192,12 +187,8 @@ func (w *tcpWire) ready(ctx context.Context) error {
 		if err := w.dial(ctx); err != nil {
 			return err
 		}
-		return wait(ctx, w.opts.PauseAfterConnect)
 	}
-	if w.opts.PauseBetween <= 0 {
-		return nil
-	}
-	return wait(ctx, w.opts.PauseBetween-time.Since(w.last))
+	return wait(ctx, time.Until(w.due(unit, t)))
 }
 
 func (w *tcpWire) dial(ctx context.Context) error {
@@ -215,15 +206,17 @@ func (w *tcpWire) dial(ctx context.Context) error {
 		w.drop()
 		return offline(ctx, err)
 	}
-	w.last = time.Now()
+	w.opened = time.Now()
 	return nil
 }
 
 // ended tells whether the other side has closed the connection, without
 // blocking and without taking bytes from it.
-func (w *tcpWire) ended() bool {
+func (w *tcpWire) ended() bool { return ended(w.raw) }
+
+func ended(raw syscall.RawConn) bool {
 	gone := true
-	err := w.raw.Control(func(fd uintptr) {
+	err := raw.Control(func(fd uintptr) {
 		var b [1]byte
 		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		gone = !(n > 0 || errors.Is(err, syscall.EAGAIN))
@@ -254,19 +247,4 @@ func offline(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w (%w)", drivers.ErrOffline, err, c)
 	}
 	return fmt.Errorf("%w: %w", drivers.ErrOffline, err)
-}
-
-// wait sleeps, or returns early when the context ends.
-func wait(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

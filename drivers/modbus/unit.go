@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	gb "github.com/goburrow/modbus"
 )
@@ -47,16 +48,20 @@ const (
 	MaxRead  = 125  // registers
 	MaxWrite = 123  // registers
 	MaxBits  = 2000 // coils or discrete inputs
+	MaxCoils = 1968 // coils in one write
 )
 
 // Unit is one unit id on a line. Its methods are called by one goroutine, the
 // one that owns the line. Every method either does all it says or returns an
 // error; a destination is written only on success.
 type Unit struct {
-	line    *Line
-	id      byte
-	client  gb.Client
-	allowed []Range
+	line     *Line
+	id       byte
+	packager gb.Packager
+	client   gb.Client
+	tally    *tally
+	timing   Timing
+	allowed  []Range
 }
 
 // ID returns the unit id.
@@ -66,6 +71,15 @@ func (u *Unit) ID() byte { return u.id }
 // its writable registers, and a slip in a driver can not reach the others,
 // some of which wear out a device's flash (modbus.md 8).
 func (u *Unit) Allow(ranges ...Range) { u.allowed = append(u.allowed, ranges...) }
+
+// SetAllowed replaces the ranges that may be written.
+func (u *Unit) SetAllowed(ranges ...Range) { u.allowed = slices.Clone(ranges) }
+
+// SetTiming sets what this unit needs where it differs from its line.
+func (u *Unit) SetTiming(t Timing) { u.timing = t.over(u.line.opts) }
+
+// Stats returns the counts of this unit id, which other Units may share.
+func (u *Unit) Stats() UnitStats { return u.tally.snapshot(u.id) }
 
 // ReadHolding reads len(dst) holding registers (FC3), 1 to MaxRead.
 func (u *Unit) ReadHolding(ctx context.Context, addr uint16, dst []uint16) error {
@@ -87,47 +101,43 @@ func (u *Unit) ReadDiscrete(ctx context.Context, addr uint16, dst []bool) error 
 	return u.readBits(ctx, Discrete, addr, dst)
 }
 
-// WriteRegister writes one holding register (FC6).
-func (u *Unit) WriteRegister(ctx context.Context, addr, v uint16) error {
-	return u.write(ctx, Holding, addr, 1, 1, func() error {
-		_, err := u.client.WriteSingleRegister(addr, v)
-		return err
-	})
-}
-
-// WriteRegisters writes 1 to MaxWrite holding registers in one request (FC16).
-func (u *Unit) WriteRegisters(ctx context.Context, addr uint16, vs []uint16) error {
-	return u.write(ctx, Holding, addr, len(vs), MaxWrite, func() error {
-		raw := make([]byte, 0, 2*len(vs))
-		for _, v := range vs {
-			raw = binary.BigEndian.AppendUint16(raw, v)
+// Read reads len(dst) values by function code: 1 coils, 2 discrete inputs (0
+// or 1 each), 3 holding registers, 4 input registers.
+func (u *Unit) Read(ctx context.Context, function byte, addr uint16, dst []uint16) error {
+	switch function {
+	case 1, 2:
+		t := Coil
+		if function == 2 {
+			t = Discrete
 		}
-		_, err := u.client.WriteMultipleRegisters(addr, uint16(len(vs)), raw)
-		return err
-	})
-}
-
-// WriteCoil switches one coil (FC5).
-func (u *Unit) WriteCoil(ctx context.Context, addr uint16, on bool) error {
-	return u.write(ctx, Coil, addr, 1, 1, func() error {
-		v := uint16(0)
-		if on {
-			v = 0xFF00
+		bits := make([]bool, len(dst))
+		if err := u.readBits(ctx, t, addr, bits); err != nil {
+			return err
 		}
-		_, err := u.client.WriteSingleCoil(addr, v)
-		return err
-	})
+		for i, on := range bits {
+			dst[i] = 0
+			if on {
+				dst[i] = 1
+			}
+		}
+		return nil
+	case 3:
+		return u.readWords(ctx, Holding, addr, dst)
+	case 4:
+		return u.readWords(ctx, Input, addr, dst)
+	}
+	return fmt.Errorf("%s unit %d: read with function %d, accepted are 1 to 4", u.line, u.id, function)
 }
 
 func (u *Unit) readWords(ctx context.Context, t Table, addr uint16, dst []uint16) error {
-	if err := inside(addr, len(dst), MaxRead); err != nil {
+	if err := u.mayRead(addr, len(dst), MaxRead); err != nil {
 		return u.fail("read", t, addr, len(dst), err)
 	}
 	read := u.client.ReadHoldingRegisters
 	if t == Input {
 		read = u.client.ReadInputRegisters
 	}
-	err := u.line.transact(ctx, func() error {
+	err := u.line.transact(ctx, u, func() error {
 		raw, err := read(addr, uint16(len(dst)))
 		if err != nil {
 			return err
@@ -141,14 +151,14 @@ func (u *Unit) readWords(ctx context.Context, t Table, addr uint16, dst []uint16
 }
 
 func (u *Unit) readBits(ctx context.Context, t Table, addr uint16, dst []bool) error {
-	if err := inside(addr, len(dst), MaxBits); err != nil {
+	if err := u.mayRead(addr, len(dst), MaxBits); err != nil {
 		return u.fail("read", t, addr, len(dst), err)
 	}
 	read := u.client.ReadCoils
 	if t == Discrete {
 		read = u.client.ReadDiscreteInputs
 	}
-	err := u.line.transact(ctx, func() error {
+	err := u.line.transact(ctx, u, func() error {
 		raw, err := read(addr, uint16(len(dst)))
 		if err != nil {
 			return err
@@ -161,34 +171,12 @@ func (u *Unit) readBits(ctx context.Context, t Table, addr uint16, dst []bool) e
 	return u.fail("read", t, addr, len(dst), err)
 }
 
-func (u *Unit) write(ctx context.Context, t Table, addr uint16, n, most int, send func() error) error {
-	err := inside(addr, n, most)
-	if err == nil && !u.mayWrite(t, addr, n) {
-		err = ErrNotAllowed
+// mayRead checks a read before anything is sent.
+func (u *Unit) mayRead(addr uint16, n, most int) error {
+	if err := u.line.ids.check(u.id, false); err != nil {
+		return err
 	}
-	if err == nil {
-		err = u.line.transact(ctx, send)
-	}
-	return u.fail("write", t, addr, n, err)
-}
-
-// mayWrite tells whether each of the n addresses is in an allowed range.
-func (u *Unit) mayWrite(t Table, addr uint16, n int) bool {
-	for i := range n {
-		if !u.allows(t, addr+uint16(i)) {
-			return false
-		}
-	}
-	return true
-}
-
-func (u *Unit) allows(t Table, addr uint16) bool {
-	for _, r := range u.allowed {
-		if r.Table == t && r.First <= addr && addr <= r.Last {
-			return true
-		}
-	}
-	return false
+	return inside(addr, n, most)
 }
 
 // inside checks a count against the most a request carries and the end of the
