@@ -15,12 +15,16 @@ import (
 const unitID = 255
 
 // bus opens a real connection to the simulated device.
-func bus(t *testing.T, s *drivertest.Slave) (*modbus.Unit, func(first, last uint16)) {
+func bus(t *testing.T, s *drivertest.Slave) (*modbus.Unit, func(table string, first, last uint16)) {
 	line := modbus.NewTCP(s.Addr(), modbus.Options{Timeout: timeout})
 	t.Cleanup(func() { _ = line.Close() })
 	u := line.Unit(unitID)
-	return u, func(first, last uint16) {
-		u.Allow(modbus.Range{Table: modbus.Holding, First: first, Last: last})
+	return u, func(table string, first, last uint16) {
+		in := modbus.Holding
+		if table == "coil" {
+			in = modbus.Coil
+		}
+		u.Allow(modbus.Range{Table: in, First: first, Last: last})
 	}
 }
 

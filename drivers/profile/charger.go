@@ -15,26 +15,25 @@ type charger struct {
 	*device
 }
 
-// Read implements drivers.Device. The timer that the device reports is held
-// against the one it was given; another value has everything written again.
+// leastA is the smallest current that a vehicle may be offered (IEC 61851-1,
+// annex A: below 6 A there is no valid duty cycle).
+const leastA = 6
+
+// Read implements drivers.Device.
 func (d *charger) Read(ctx context.Context) (drivers.Reading, error) {
 	if err := d.read(ctx); err != nil {
 		return drivers.Reading{}, err
 	}
-	if timer, ok := d.last["timer_s"]; ok && d.written.timer > 0 && timer != d.written.timer.Seconds() {
-		d.notes = append(d.notes, fmt.Sprintf("fail-safe time reads %g s, set to %g s", timer, d.written.timer.Seconds()))
-		d.written = sequence{changed: d.written.changed}
+	r := &d.reading
+	if !r.PowerW.OK && r.CurrentA.OK { // it measures currents only
+		r.PowerW = drivers.Some(r.CurrentA.V * d.wattsPerA())
 	}
-	d.fillPower()
-	d.reading.State = d.state()
-	return d.reading, nil
+	r.State = d.state()
+	return *r, nil
 }
 
-// fillPower estimates the power of a device that measures currents only.
-func (d *charger) fillPower() {
-	if d.reading.PowerW.OK || !d.reading.CurrentA.OK {
-		return
-	}
+// wattsPerA is the power of one ampere in each phase.
+func (d *charger) wattsPerA() float64 {
 	phases, volts := d.params.Phases, d.params.VoltageV
 	if phases == 0 {
 		phases = 3
@@ -42,17 +41,21 @@ func (d *charger) fillPower() {
 	if volts == 0 {
 		volts = 230
 	}
-	d.reading.PowerW = drivers.Some(d.reading.CurrentA.V * float64(phases) * volts)
+	return float64(phases) * volts
 }
 
 // limits returns the currents that may be set, in A a phase.
 func (d *charger) limits() (low, high float64) {
-	for _, s := range d.p.Command.Apply {
-		if reg, ok := d.p.register(s.Write); ok && s.Value == "command" {
-			low, high = reg.limits()
+	low, high = math.Max(leastA, d.params.MinA), math.Inf(1)
+	for _, s := range flat(d.p.Command.Apply) {
+		reg, _ := d.p.register(s.Write)
+		per := map[string]float64{"command": 1, "watts": d.wattsPerA()}[s.Value]
+		if per == 0 {
+			continue
 		}
+		least, most := reg.limits()
+		low, high = math.Max(low, least/per), math.Min(high, most/per)
 	}
-	low = math.Max(low, d.params.MinA)
 	if d.params.MaxA > 0 {
 		high = math.Min(high, d.params.MaxA)
 	}
@@ -63,29 +66,24 @@ func (d *charger) limits() (low, high float64) {
 // lies between two steps of the register is rounded down, for the limit is
 // what the wiring or the target allows.
 func (d *charger) Apply(ctx context.Context, c drivers.Command, valid time.Duration) error {
-	if err := d.consent(); err != nil {
+	if err := d.begin(ctx, c.CurrentA, "A", valid); err != nil {
 		return err
 	}
-	if math.IsNaN(c.CurrentA) || valid <= 0 {
-		return fmt.Errorf("command %v A for %v: no such command: %w", c.CurrentA, valid, drivers.ErrRefused)
-	}
-	timer := d.timer(valid)
 	low, high := d.limits()
-	v := values{"timer": timer.Seconds(), "max": high}
+	v := values{"max": high, "per_a": d.wattsPerA()}
 	if c.CurrentA < low || high < low {
-		return d.write(ctx, d.p.Command.Pause, v, timer)
+		return d.command(ctx, d.p.Command.Pause, v, 0, valid)
 	}
-	v["command"] = math.Floor(math.Min(c.CurrentA, high)*1000+1e-6) / 1000
-	return d.write(ctx, d.p.Command.Apply, v, timer)
+	a := math.Min(c.CurrentA, high)
+	v["command"], v["watts"] = a, a*d.wattsPerA()
+	return d.command(ctx, d.p.Command.Apply, v, a, valid)
 }
 
-// Release implements drivers.Device: enabled, the largest current, no timer.
+// Release implements drivers.Device: what the profile says, mostly the largest
+// current and no timer.
 func (d *charger) Release(ctx context.Context) error {
 	_, high := d.limits()
-	d.written = sequence{}
-	err := d.write(ctx, d.p.Command.Release, values{"max": high}, 0)
-	d.written = sequence{}
-	return err
+	return d.release(ctx, values{"max": high, "per_a": d.wattsPerA()})
 }
 
 // Describe implements drivers.Device. It says where the device's fallback is

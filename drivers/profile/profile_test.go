@@ -9,16 +9,17 @@ import (
 )
 
 func TestEveryFileIsAProfile(t *testing.T) {
-	want := []string{"intesis-inmbs", "keba-p30", "relay-inhibit", "sunspec-meter", "sunspec-storage"}
-	var got []string
-	for _, p := range profile.List() {
-		got = append(got, p.Name)
+	lib, err := profile.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range lib.List() {
 		if p.Source == "" || p.Tested == "" || p.Kind == "" {
 			t.Errorf("%s: source %q, tested %q, kind %q: all are needed", p.Name, p.Source, p.Tested, p.Kind)
 		}
 	}
-	if strings.Join(got, " ") != strings.Join(want, " ") {
-		t.Errorf("profiles %v, want %v", got, want)
+	if len(lib.List()) < 5 {
+		t.Errorf("%d profiles only", len(lib.List()))
 	}
 }
 

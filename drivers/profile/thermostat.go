@@ -2,7 +2,6 @@ package profile
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"time"
@@ -22,8 +21,6 @@ const (
 // changed by hand wins until the next Release.
 type thermostat struct {
 	*device
-	shift    shift
-	loaded   bool
 	override bool
 	unsure   bool      // the last write failed and may have arrived all the same
 	sentAt   time.Time // zero after a restart
@@ -39,9 +36,6 @@ type shift struct {
 
 // Read implements drivers.Device.
 func (d *thermostat) Read(ctx context.Context) (drivers.Reading, error) {
-	if err := d.remembered(); err != nil {
-		return drivers.Reading{}, err
-	}
 	if err := d.read(ctx); err != nil {
 		return drivers.Reading{}, err
 	}
@@ -56,32 +50,13 @@ func (d *thermostat) Read(ctx context.Context) (drivers.Reading, error) {
 	return d.reading, nil
 }
 
-// remembered loads what survived a restart.
-func (d *thermostat) remembered() error {
-	if d.loaded || d.params.Remember == nil {
-		return nil
-	}
-	data, err := d.params.Remember.Load()
-	if err != nil {
-		return fmt.Errorf("load the occupant's set-point: %w", err)
-	}
-	d.loaded = true
-	if len(data) == 0 {
-		return nil
-	}
-	if err := json.Unmarshal(data, &d.shift); err != nil {
-		return fmt.Errorf("load the occupant's set-point: %w", err)
-	}
-	return nil
-}
-
 // watch finds out whether the occupant changed the set-point during a shift.
 func (d *thermostat) watch() {
 	now := d.reading.SetpointC
-	if !d.shift.On || d.override || !now.OK || near(now.V, d.shift.SentC) {
+	if !d.kept.On || d.override || !now.OK || near(now.V, d.kept.SentC) {
 		return
 	}
-	pending := near(now.V, d.shift.PrevC) && (d.unsure || d.now().Sub(d.sentAt) < showsAfter)
+	pending := near(now.V, d.kept.PrevC) && (d.unsure || d.now().Sub(d.sentAt) < showsAfter)
 	d.override = !pending
 }
 
@@ -91,11 +66,8 @@ func near(a, b float64) bool { return math.Abs(a-b) < 0.05 }
 // Apply implements drivers.Device. A positive offset asks for less load: warmer
 // when cooling, colder when heating.
 func (d *thermostat) Apply(ctx context.Context, c drivers.Command, valid time.Duration) error {
-	if err := d.consent(); err != nil {
+	if err := d.begin(ctx, c.OffsetK, "K", valid); err != nil {
 		return err
-	}
-	if math.IsNaN(c.OffsetK) || valid <= 0 {
-		return fmt.Errorf("command %v K for %v: no such command: %w", c.OffsetK, valid, drivers.ErrRefused)
 	}
 	if !d.identified {
 		if _, err := d.Read(ctx); err != nil {
@@ -109,14 +81,14 @@ func (d *thermostat) Apply(ctx context.Context, c drivers.Command, valid time.Du
 		return fmt.Errorf("%s: the set-point is unknown, is the interface set to tenths of a degree Celsius?: %w", d.p.Name, drivers.ErrRefused)
 	}
 	user := d.reading.SetpointC.V
-	if d.shift.On {
-		user = d.shift.UserC
+	if d.kept.On {
+		user = d.kept.UserC
 	}
 	target, err := d.target(user, c.OffsetK)
 	if err != nil {
 		return err
 	}
-	return d.move(ctx, user, target)
+	return d.move(ctx, user, target, valid)
 }
 
 // target returns the shifted set-point, within the mode's limits. A set-point
@@ -153,26 +125,29 @@ func (d *thermostat) target(user, offset float64) (float64, error) {
 }
 
 // move writes a set-point, after what it replaces is safe.
-func (d *thermostat) move(ctx context.Context, user, target float64) error {
+func (d *thermostat) move(ctx context.Context, user, target float64, valid time.Duration) error {
 	standing := user
-	if d.shift.On {
-		standing = d.shift.SentC
+	if d.kept.On {
+		standing = d.kept.SentC
 	}
 	if near(standing, target) && !d.unsure {
-		return nil
+		if d.order.key == "" || !d.kept.On {
+			return nil // it stands there already, from before a restart or by the occupant
+		}
+		return d.command(ctx, d.p.Command.Apply, values{"command": target}, target, valid)
 	}
 	if !d.sentAt.IsZero() && d.now().Sub(d.sentAt) < d.p.MinInterval && !d.unsure {
 		return nil // too soon for another set-point; the worker applies again
 	}
 	before := standing
 	if d.unsure { // what was sent last may not stand there
-		before = d.shift.PrevC
+		before = d.kept.PrevC
 	}
 	if err := d.save(shift{UserC: user, SentC: target, PrevC: before, On: true}); err != nil {
 		return err
 	}
-	d.written = sequence{}
-	err := d.write(ctx, d.p.Command.Apply, values{"command": target}, 0)
+	d.order.forget()
+	err := d.command(ctx, d.p.Command.Apply, values{"command": target}, target, valid)
 	d.unsure = err != nil
 	if err == nil {
 		d.sentAt = d.now()
@@ -183,19 +158,12 @@ func (d *thermostat) move(ctx context.Context, user, target float64) error {
 // save remembers a shift before it is written, so that a crash between the two
 // restores a set-point that did not change rather than loses one that did.
 func (d *thermostat) save(s shift) error {
-	if d.params.Remember != nil {
-		data, err := json.Marshal(s)
-		if err == nil && !s.On {
-			data = nil
-		}
-		if err == nil {
-			err = d.params.Remember.Save(data)
-		}
-		if err != nil {
-			return fmt.Errorf("remember the occupant's set-point: %w", err)
-		}
+	before := d.kept.shift
+	d.kept.shift = s
+	if err := d.remember(); err != nil {
+		d.kept.shift = before
+		return err
 	}
-	d.shift = s
 	return nil
 }
 
@@ -205,14 +173,13 @@ func (d *thermostat) Release(ctx context.Context) error {
 	if _, err := d.Read(ctx); err != nil {
 		return err
 	}
-	if d.shift.On && !d.override && !near(d.reading.SetpointC.Or(d.shift.SentC), d.shift.UserC) {
-		d.written = sequence{}
-		if err := d.write(ctx, d.p.Command.Release, values{"remembered": d.shift.UserC}, 0); err != nil {
+	if d.kept.On && !d.override && !near(d.reading.SetpointC.Or(d.kept.SentC), d.kept.UserC) {
+		if err := d.release(ctx, values{"remembered": d.kept.UserC}); err != nil {
 			return err
 		}
 	}
-	d.override, d.unsure, d.written, d.sentAt = false, false, sequence{}, time.Time{}
-	if !d.shift.On {
+	d.override, d.unsure, d.order, d.sentAt = false, false, order{}, time.Time{}
+	if !d.kept.On {
 		return nil
 	}
 	return d.save(shift{})

@@ -1,0 +1,209 @@
+package profile
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"time"
+
+	"nominald/drivers"
+)
+
+// order is the command in force, as far as known.
+type order struct {
+	key    string // what was written, without timers; empty where what stands in the device is unknown
+	steps  []Step
+	values values
+	want   float64             // the command in the kind's own unit
+	sent   map[string][]uint16 // by writable register
+
+	at      time.Time     // last written or renewed
+	wrote   time.Time     // last written whole
+	changed time.Time     // when it last became another
+	timer   time.Duration // the device ends it so long after at; 0 never
+	until   time.Time     // end of the last lease
+	again   bool          // written again because the device did not show it
+	fault   string        // the device does not hold it
+}
+
+// forget has the whole sequence written at the next Apply.
+func (o *order) forget() { o.key, o.again, o.fault = "", false, "" }
+
+// command makes the device follow a sequence: written whole where it is new or
+// doubtful, renewed where the device's timer asks for it, else left alone. What
+// fails midway leaves the state unknown, and the whole is repeated.
+func (d *device) command(ctx context.Context, steps []Step, v values, want float64, valid time.Duration) error {
+	now := d.now()
+	v["timer"] = d.timer(valid).Seconds()
+	writes, err := d.plan(steps, v)
+	if err != nil {
+		return err
+	}
+	o, key := &d.order, rendered(writes)
+	o.until = now.Add(valid)
+	same := o.key == key
+	if o.key != "" && (same || now.Sub(o.changed) < d.p.MinInterval) {
+		// Of another command that comes too soon the bus applies the newest again.
+		if o.timer > 0 && now.Sub(o.at) >= d.renewEvery() {
+			if err := d.refresh(ctx, valid); err != nil {
+				return err
+			}
+		}
+		if same && o.fault != "" {
+			return fmt.Errorf("%s %s: %w", d.p.Name, o.fault, drivers.ErrRefused)
+		}
+		return nil
+	}
+	o.forget()
+	if err := d.send(ctx, steps, v, false); err != nil {
+		return err
+	}
+	*o = order{key: key, steps: steps, values: v, want: want, sent: map[string][]uint16{}, at: now, wrote: now,
+		changed: now, timer: d.timer(valid), until: o.until}
+	for _, w := range writes {
+		for _, part := range w {
+			o.sent[part.reg.Name] = part.regs
+		}
+	}
+	return nil
+}
+
+// timer returns the lease as the device's timer takes it: a whole number of its
+// steps, up, within its limits. Without such a register it is the device's own
+// time, 0 for none.
+func (d *device) timer(valid time.Duration) time.Duration {
+	f := d.p.Fallback
+	reg, ok := d.p.register(f.Register)
+	if !ok {
+		return f.After
+	}
+	low, high := reg.limits()
+	low = math.Max(low, f.Min.Seconds())
+	if f.Max > 0 {
+		high = math.Min(high, f.Max.Seconds())
+	}
+	step := reg.resolution()
+	n := math.Ceil(math.Min(math.Max(valid.Seconds(), low), high)/step - 1e-6)
+	if n*step > high+1e-9 {
+		n--
+	}
+	return time.Duration(math.Round(n * step * 1e9))
+}
+
+// renewEvery is how long after the last write the device's timer is due.
+func (d *device) renewEvery() time.Duration {
+	if r := d.p.Fallback.Renew; r > 0 && r < d.order.timer {
+		return r
+	}
+	return d.order.timer / 2
+}
+
+// refresh renews the device's timer: by its keep-alive, else by the command.
+func (d *device) refresh(ctx context.Context, valid time.Duration) error {
+	o, steps, timer := &d.order, d.p.Fallback.KeepAlive, d.timer(valid)
+	if len(steps) == 0 {
+		steps = o.steps
+	}
+	v := maps.Clone(o.values)
+	v["timer"] = timer.Seconds()
+	if err := d.send(ctx, steps, v, false); err != nil {
+		o.forget()
+		return fmt.Errorf("renew: %w", err)
+	}
+	o.at = d.now()
+	if setsTimer(steps, d.p.Fallback.Register) {
+		o.timer = timer
+	}
+	return nil
+}
+
+// attend sees after a poll to the command in force: is it held, and does the
+// device's timer end before its lease does? After the lease nothing is renewed.
+func (d *device) attend(ctx context.Context) {
+	o, now := &d.order, d.now()
+	if o.key == "" || !now.Before(o.until) {
+		return
+	}
+	repeat := d.verify(now)
+	due := o.timer > 0 && now.Sub(o.at) >= d.renewEvery() && o.at.Add(o.timer).Before(o.until)
+	var err error
+	switch {
+	case repeat:
+		o.wrote, o.again = now, true
+		v := maps.Clone(o.values)
+		v["timer"] = d.timer(o.until.Sub(now)).Seconds()
+		if err = d.send(ctx, o.steps, v, false); err == nil {
+			o.at, o.timer = now, d.timer(o.until.Sub(now))
+		}
+	case due:
+		err = d.refresh(ctx, o.until.Sub(now))
+	}
+	if err != nil {
+		o.forget()
+		d.notes = append(d.notes, err.Error())
+	}
+	if o.fault != "" {
+		d.notes = append(d.notes, o.fault)
+	}
+}
+
+// verify holds the reading against the command. It returns true where the device
+// does not show it for the first time: some lose a write. What it does not show
+// after that either is a fault that people have to see.
+func (d *device) verify(now time.Time) (repeat bool) {
+	o := &d.order
+	if t, ok := d.last["timer_s"]; ok && d.p.Fallback.Register != "" && !o.shows(t, now) {
+		d.notes = append(d.notes, fmt.Sprintf("its timer reads %g s, set to %g s", t, o.timer.Seconds()))
+		o.forget()
+		return false
+	}
+	b := d.p.ReadBack
+	got := d.shown[b.Point]
+	if !got.OK || now.Sub(o.wrote) < b.After {
+		return false
+	}
+	pt, _ := d.p.point(b.Point)
+	want, ok := d.expected(pt)
+	within := math.Max(b.Tolerance, math.Abs(pt.Scale)/2) + 1e-6*math.Abs(want)
+	switch {
+	case !ok:
+	case math.Abs(got.V-want) <= within:
+		o.again, o.fault = false, ""
+	case !o.again:
+		return true
+	default:
+		o.fault = fmt.Sprintf("does not hold the command: %s reads %.6g %s, commanded %.6g %s", b.Point, got.V, pt.Unit, want, pt.Unit)
+	}
+	return false
+}
+
+// timerSlack is how far a timer that counts down may be ahead of our clock.
+const timerSlack = 5.0
+
+// shows tells whether a timer of so many seconds can be the one that was set: it
+// stays as it was set, or counts down since.
+func (o *order) shows(seconds float64, now time.Time) bool {
+	set := o.timer.Seconds()
+	return seconds <= set+1 && seconds > 0 && seconds >= set-now.Sub(o.at).Seconds()-timerSlack
+}
+
+// expected is what a point shows when the device holds the command: what was
+// written to the very register that it reads, else the command itself.
+func (d *device) expected(pt Point) (v float64, ok bool) {
+	for _, r := range d.p.Writable {
+		if r.Table != pt.Table || r.at(d.params.Channel) != pt.at(d.params.Channel) || width(r.Type) != width(pt.Type) || r.Raw {
+			continue
+		}
+		regs, sent := d.order.sent[r.Name]
+		if !sent {
+			return 0, false
+		}
+		if r.Function == 5 {
+			regs = []uint16{min(regs[0], 1)}
+		}
+		v, _, ok := pt.value(regs)
+		return v, ok
+	}
+	return d.order.want, true
+}
