@@ -2,6 +2,7 @@ package sunspec
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -9,15 +10,11 @@ import (
 	"nominald/drivers"
 )
 
-// ctlFresh is how old the control model's registers may be for a command:
-// scale factors may change at run time.
-const ctlFresh = 10 * time.Second
-
 // Apply implements drivers.Device. Discharge is positive; the power is limited
 // to the smaller of the owner's and the device's own maximum.
 func (d *storage) Apply(ctx context.Context, c drivers.Command, valid time.Duration) error {
-	if math.IsNaN(c.PowerW) || valid <= 0 {
-		return fmt.Errorf("command %v W for %v: no such command: %w", c.PowerW, valid, drivers.ErrRefused)
+	if err := d.acceptable(c, valid); err != nil {
+		return err
 	}
 	if err := d.current(ctx); err != nil {
 		return err
@@ -25,9 +22,11 @@ func (d *storage) Apply(ctx context.Context, c drivers.Command, valid time.Durat
 	if err := d.lease.conflict(d.now()); err != nil {
 		return err
 	}
+	if why := d.barred(); why != "" {
+		return fmt.Errorf("the device is %s, and would not follow a command: %w", why, drivers.ErrRefused)
+	}
 	if !d.fallback() && !d.opts.AllowNoFallback {
-		return fmt.Errorf("model %d of this device has no reversion timer, so nothing would end a command if this program died; allow_no_fallback accepts that: %w",
-			d.primary.ID, drivers.ErrRefused)
+		return d.noTimer()
 	}
 	w := c.PowerW
 	if top := smaller(d.opts.MaxDischargeW, d.rating(discharge())); top.OK {
@@ -36,15 +35,55 @@ func (d *storage) Apply(ctx context.Context, c drivers.Command, valid time.Durat
 	if top := smaller(d.opts.MaxChargeW, d.rating(charge())); top.OK {
 		w = math.Max(w, -top.V)
 	}
+	follow := d.rates
 	if d.primary.ID == 704 {
-		return d.setPoint(ctx, w, valid)
+		follow = d.setPoint
 	}
-	return d.rates(ctx, w, valid)
+	if err := follow(ctx, w, valid); err != nil {
+		return err
+	}
+	return d.beat(ctx)
+}
+
+// barred says why the device would not follow a command: its service is not
+// permitted, or somebody has switched its battery to local control.
+func (d *storage) barred() string {
+	if why := d.enterService(); why != "" {
+		return why
+	}
+	for _, b := range filled(d.slow) {
+		if v, ok := b.word("LocRemCtl"); ok && v == 1 {
+			return "set to local control (802.LocRemCtl)"
+		}
+	}
+	return ""
+}
+
+// beat counts the controller's heartbeat of model 802 on, where the device has
+// one: some batteries take its standing still for a dead controller. A device
+// that shows the point and refuses to have it written goes without.
+func (d *storage) beat(ctx context.Context) error {
+	d.beats = (d.beats + 1) % math.MaxUint16 // 0xFFFF would say "unimplemented"
+	for _, b := range d.slow {
+		if b.ID != 802 || !b.present("CtrlHb") || d.deaf[b.Addr] {
+			continue
+		}
+		p, _ := b.find("CtrlHb")
+		err := d.write(ctx, "CtrlHb", b.addr(p), []uint16{d.beats}, false)
+		if errors.Is(err, drivers.ErrRefused) {
+			d.deaf[b.Addr] = true
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // current has a control model that is fresh enough to command by.
 func (d *storage) current(ctx context.Context) error {
-	if d.known && d.ctl.Addr == d.primary.Addr && d.now().Sub(d.ctlAt) < ctlFresh {
+	if d.fresh(d.primary) {
 		return nil
 	}
 	return d.prepare(ctx)
@@ -65,13 +104,6 @@ func (d *storage) Release(ctx context.Context) error {
 		d.lease = lease{}
 	}
 	return err
-}
-
-// timer returns a duration in whole seconds for a reversion timer: rounded up,
-// never 0 (no reversion at all) and never the "unimplemented" pattern.
-func timer(t Type, valid time.Duration) float64 {
-	_, high := t.limits()
-	return math.Min(math.Max(math.Ceil(valid.Seconds()), 1), high)
 }
 
 // stepsWithin returns the raw number nearest to v/step whose value does not
@@ -106,7 +138,8 @@ func (d *storage) rates(ctx context.Context, w float64, valid time.Duration) err
 	}
 	pct := math.Min(math.Max(100*w/full, -100), 100)
 	raw := stepsWithin(pct, exp, limit)
-	d.lease.remember(d.ctl)
+	mode, stated := d.ctl.word("StorCtl_Mod")
+	d.lease.remember(d.ctl, stated && mode == 0, "ChaGriSet", "InOutWRte_RvrtTms")
 	if d.fallback() {
 		if err := d.set(ctx, "InOutWRte_RvrtTms", timer(Uint16, valid)); err != nil {
 			return err
@@ -161,14 +194,7 @@ func (d *storage) releaseRates(ctx context.Context) error {
 			}
 		}
 	}
-	for _, old := range d.lease.before {
-		if now, ok := d.ctl.value(old.name); ok && now != old.value {
-			if err := d.set(ctx, old.name, old.value); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return d.restore(ctx)
 }
 
 // setPoint commands model 704: the reversion timer first, with "disabled" as
@@ -190,8 +216,10 @@ func (d *storage) setPoint(ctx context.Context, w float64, valid time.Duration) 
 		return fmt.Errorf("command model 704 at %d: the scale factor of %s is missing: %w", d.primary.Addr, name, drivers.ErrRefused)
 	}
 	raw := stepsWithin(value, exp, math.Abs(value)+scale(1, exp)/2)
-	if err := d.setReversion(ctx, valid); err != nil {
-		return err
+	if d.fallback() {
+		if err := d.setReversion(ctx, "WSetEnaRvrt", "WSetRvrt", "WSetRvrtTms", 0, valid); err != nil {
+			return err
+		}
 	}
 	if err := d.setMode(ctx, name, mode, raw); err != nil {
 		return err
@@ -201,29 +229,6 @@ func (d *storage) setPoint(ctx context.Context, w float64, valid time.Duration) 
 	}
 	d.lease.sent(d.now(), valid, []want{{"WSetEna", 1}, {name, scale(raw, exp)}})
 	return nil
-}
-
-// setReversion writes what happens when the set-point is not refreshed. The
-// state after reversion is "disabled": the device decides for itself. A device
-// that can not say so reverts to 0 W instead.
-func (d *storage) setReversion(ctx context.Context, valid time.Duration) error {
-	if !d.fallback() {
-		return nil
-	}
-	seconds, err := Encode(Uint32, timer(Uint32, valid))
-	if err != nil {
-		return err
-	}
-	if ena, _ := d.ctl.find("WSetEnaRvrt"); d.ctl.present("WSetEnaRvrt") {
-		return d.write(ctx, "WSetEnaRvrt", d.ctl.addr(ena), append([]uint16{0}, seconds...), true)
-	}
-	if d.ctl.present("WSetRvrt") {
-		if err := d.set(ctx, "WSetRvrt", 0); err != nil {
-			return err
-		}
-	}
-	p, _ := d.ctl.find("WSetRvrtTms")
-	return d.write(ctx, "WSetRvrtTms", d.ctl.addr(p), seconds, true)
 }
 
 // setMode writes the mode and the set-point. Mode and WSet stand side by side
@@ -242,17 +247,4 @@ func (d *storage) setMode(ctx context.Context, name string, mode, raw float64) e
 		return err
 	}
 	return d.set(ctx, "WSetMod", mode)
-}
-
-// set writes one point of the control model as an unscaled number.
-func (d *storage) set(ctx context.Context, name string, raw float64) error {
-	p, ok := d.ctl.find(name)
-	if !ok {
-		return fmt.Errorf("write %s: model %d has no such point: %w", name, d.ctl.ID, drivers.ErrRefused)
-	}
-	regs, err := Encode(p.Type, raw)
-	if err != nil {
-		return err
-	}
-	return d.write(ctx, name, d.ctl.addr(p), regs, len(regs) > 1)
 }

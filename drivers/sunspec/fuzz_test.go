@@ -83,12 +83,14 @@ func FuzzDiscover(f *testing.F) {
 	f.Add(layoutSeed(0, [2]uint16{701, 153}, [2]uint16{702, 50}, [2]uint16{704, 65}, [2]uint16{713, 7}))
 	f.Add(layoutSeed(1, [2]uint16{124, 3}, [2]uint16{704, 20}, [2]uint16{213, 1}))
 	f.Add(layoutSeed(0, [2]uint16{9, 0xFFFE}))
+	f.Add(layoutSeed(1, [2]uint16{1, 66}, [2]uint16{111, 60}, [2]uint16{121, 30}, [2]uint16{122, 44}, [2]uint16{123, 24}, [2]uint16{703, 17}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		ctx := context.Background()
 		// A walk reads at most the bases, 100 headers with their checks, and
 		// each of the models a few times; 20 calls may each begin anew.
-		a := &arbitrary{t: t, data: data, limit: 20 * (20 + 8*maxModels)}
-		for _, d := range []drivers.Device{NewMeter(a, MeterOptions{}), NewStorage(a, StorageOptions{AllowNoFallback: true})} {
+		a := &arbitrary{t: t, data: data, limit: 40 * (20 + 8*maxModels)}
+		for _, d := range []drivers.Device{NewMeter(a, MeterOptions{}), NewStorage(a, StorageOptions{AllowNoFallback: true}),
+			NewInverter(a, InverterOptions{AllowNoFallback: true})} {
 			for range 4 {
 				r, err := d.Read(ctx)
 				if err != nil && (r.PowerW.OK || r.SoC.OK) {
@@ -102,6 +104,7 @@ func FuzzDiscover(f *testing.F) {
 			_ = d.Release(ctx)
 			_ = d.Describe()
 		}
+		_, _ = Identify(ctx, a)
 	})
 }
 

@@ -109,7 +109,7 @@ func (s *site) isStorage(ctx context.Context) (Model, bool, error) {
 
 // isInverter reports whether the device measures AC power as a generator.
 func (s *site) isInverter(context.Context) (Model, bool, error) {
-	models := s.m.all(append([]uint16{701}, inverters()...)...)
+	models := s.m.all(generators()...)
 	if len(models) == 0 {
 		return Model{}, false, nil
 	}

@@ -33,9 +33,10 @@ type command struct {
 
 // lease is what the device was told and whether it shows it.
 type lease struct {
-	since   time.Time // first command since the last release or lapse
-	until   time.Time // when the device's own timer ends the command
-	history []command // the last, and those that were current within settle
+	since   time.Time     // first command since the last release or lapse
+	until   time.Time     // when the device's own timer ends the command
+	valid   time.Duration // of the last command
+	history []command     // the last, and those that were current within settle
 	misses  int
 	retryAt time.Time
 	note    string
@@ -43,14 +44,13 @@ type lease struct {
 }
 
 // remember keeps the settings that a command changes and that are not part of
-// it, once, and only while nothing is commanded: what stands there under a
+// it, once, and only while the device is neutral: what stands there under a
 // running command may be our own from before a restart.
-func (l *lease) remember(ctl block) {
-	mode, ok := ctl.word("StorCtl_Mod")
-	if l.before != nil || !ok || mode != 0 {
+func (l *lease) remember(ctl block, neutral bool, names ...string) {
+	if l.before != nil || !neutral {
 		return
 	}
-	for _, name := range []string{"ChaGriSet", "InOutWRte_RvrtTms"} {
+	for _, name := range names {
 		if v, ok := ctl.value(name); ok {
 			l.before = append(l.before, want{name, v})
 		}
@@ -62,7 +62,7 @@ func (l *lease) sent(now time.Time, valid time.Duration, wants []want) {
 	if l.since.IsZero() || now.After(l.until) {
 		l.since, l.history, l.misses = now, nil, 0
 	}
-	l.until = now.Add(valid)
+	l.until, l.valid = now.Add(valid), valid
 	for len(l.history) > 1 && now.Sub(l.history[1].at) > settle {
 		l.history = l.history[1:]
 	}

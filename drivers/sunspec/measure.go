@@ -206,16 +206,6 @@ func total(blocks []block, name string) drivers.Opt {
 	return drivers.Some(sum)
 }
 
-// slowFirst returns a rating of the first slow model with the id that has it.
-func (d *storage) slowFirst(name string, id uint16) drivers.Opt {
-	for _, b := range d.slow {
-		if v, ok := b.positive(name); ok && b.ID == id {
-			return drivers.Some(v)
-		}
-	}
-	return drivers.Opt{}
-}
-
 // direction names the points that rate one direction of power.
 type direction struct{ rated, set, bank, nameplate string }
 
@@ -274,11 +264,8 @@ func (d *storage) state(p *poll) string {
 		if v, ok := p.got[m.Addr].word("InvSt"); ok && int(v) < len(invSt) && len(words) == 0 {
 			words = append(words, invSt[v])
 		}
-		if v, ok := p.got[m.Addr].word("LocRemCtl"); ok && v == 1 {
-			words = append(words, "set to local control")
-		}
 	}
-	for _, note := range []string{d.sign.note(), d.lease.note} {
+	for _, note := range []string{d.barred(), d.sign.note(), d.lease.note} {
 		if note != "" {
 			words = append(words, note)
 		}

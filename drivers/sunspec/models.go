@@ -19,16 +19,11 @@ func (p Point) end() int {
 func Points(id uint16) []Point {
 	switch id {
 	case 101, 102, 103:
-		return []Point{{"W", 14, Int16, 15}, {"St", 38, Enum16, 0}}
+		return []Point{{"W", 14, Int16, 15}, {"WH", 24, Acc32, 26}, {"St", 38, Enum16, 0}}
 	case 111, 112, 113:
-		return []Point{{"W", 22, Float32, 0}, {"St", 48, Enum16, 0}}
-	case 120:
-		return []Point{
-			{"WHRtg", 19, Uint16, 20},
-			{"MaxChaRte", 23, Uint16, 24}, {"MaxDisChaRte", 25, Uint16, 26},
-		}
-	case 124:
-		return storagePoints()
+		return []Point{{"W", 22, Float32, 0}, {"WH", 32, Float32, 0}, {"St", 48, Enum16, 0}}
+	case 120, 121, 122, 123, 124:
+		return inverterPoints(id)
 	case 201, 202, 203, 204:
 		return []Point{
 			{"W", 18, Int16, 22},
@@ -53,6 +48,8 @@ func Points(id uint16) []Point {
 			{"WMax", 26, Uint16, 45},
 			{"WChaRteMax", 34, Uint16, 45}, {"WDisChaRteMax", 35, Uint16, 45},
 		}
+	case 703:
+		return []Point{{"ES", 2, Enum16, 0}}
 	case 704:
 		return controlPoints()
 	case 713:
@@ -61,11 +58,38 @@ func Points(id uint16) []Point {
 		return []Point{
 			{"WHRtg", 3, Uint16, 53},
 			{"WChaRteMax", 4, Uint16, 54}, {"WDisChaRteMax", 5, Uint16, 54},
-			{"SoC", 11, Uint16, 56}, {"ChaSt", 16, Enum16, 0}, {"LocRemCtl", 17, Enum16, 0},
+			{"SoC", 11, Uint16, 56}, {"ChaSt", 16, Enum16, 0}, {"LocRemCtl", 17, Enum16, 0}, {"CtrlHb", 19, Uint16, 0},
 			{"V", 34, Uint16, 59}, {"A", 44, Int16, 61}, {"W", 47, Int16, 63},
 		}
 	default:
 		return nil
+	}
+}
+
+// inverterPoints are the models 120 to 124 of an inverter: nameplate, settings,
+// status, immediate controls, storage.
+func inverterPoints(id uint16) []Point {
+	switch id {
+	case 120:
+		return []Point{
+			{"WRtg", 3, Uint16, 4},
+			{"WHRtg", 19, Uint16, 20},
+			{"MaxChaRte", 23, Uint16, 24}, {"MaxDisChaRte", 25, Uint16, 26},
+		}
+	case 121:
+		return []Point{{"WMax", 2, Uint16, 22}}
+	case 122:
+		return []Point{{"PVConn", 2, Bits16, 0}, {"ECPConn", 4, Bits16, 0}}
+	case 123:
+		return []Point{
+			{"Conn", 4, Enum16, 0},
+			{"WMaxLimPct", 5, Uint16, 23},
+			{"WMaxLimPct_WinTms", 6, Uint16, 0},
+			{"WMaxLimPct_RvrtTms", 7, Uint16, 0},
+			{"WMaxLim_Ena", 9, Enum16, 0},
+		}
+	default:
+		return storagePoints()
 	}
 }
 
@@ -83,9 +107,15 @@ func storagePoints() []Point {
 	}
 }
 
-// controlPoints is the active power set-point of model 704, DER AC controls.
+// controlPoints is the limit and the set-point of active power of model 704,
+// DER AC controls.
 func controlPoints() []Point {
 	return []Point{
+		{"WMaxLimPctEna", 14, Enum16, 0},
+		{"WMaxLimPct", 15, Uint16, 54},
+		{"WMaxLimPctRvrt", 16, Uint16, 54},
+		{"WMaxLimPctEnaRvrt", 17, Enum16, 0},
+		{"WMaxLimPctRvrtTms", 18, Uint32, 0},
 		{"WSetEna", 22, Enum16, 0},
 		{"WSetMod", 23, Enum16, 0},
 		{"WSet", 24, Int32, 55},

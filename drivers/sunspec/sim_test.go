@@ -82,8 +82,14 @@ func (s *sim) registers(t *testing.T) *modbus.Unit {
 }
 
 // allower opens registers for writing on the driver's word alone.
-func allower(u *modbus.Unit) func(first, last uint16) {
-	return func(first, last uint16) { u.Allow(modbus.Range{Table: modbus.Holding, First: first, Last: last}) }
+func allower(u *modbus.Unit) func([]sunspec.Range) {
+	return func(ranges []sunspec.Range) {
+		list := make([]modbus.Range, len(ranges))
+		for i, r := range ranges {
+			list[i] = modbus.Range{Table: modbus.Holding, First: r.First, Last: r.Last}
+		}
+		u.SetAllowed(list...)
+	}
 }
 
 // fault is the suite's way to break the slave.

@@ -19,32 +19,30 @@ type StorageOptions struct {
 	// AllowNoFallback is the owner's consent to command a device whose
 	// reversion timer is missing (domain.md 4.4).
 	AllowNoFallback bool
-	// Allow is called with each range of registers that this driver writes,
-	// once they are known. Nil where writing is not restricted.
-	Allow func(first, last uint16)
+	// Allow is called with all registers that this driver may write, once they
+	// are known and whenever they change. Each list replaces the one before.
+	// Nil where writing is not restricted.
+	Allow func([]Range)
 	// Now is the clock; nil is the system's.
 	Now func() time.Time
 }
 
 // storage is a battery behind model 124 or 704.
 type storage struct {
-	site
-	opts StorageOptions
-
-	ctl     block // the control model as last read
-	ctlAt   time.Time
-	allowed Model   // whose registers were opened for writing
-	slow    []block // nameplate, capacity and battery models, read each verifyEvery
-	slowDue bool
-	serial  string // of the device that sign and lease belong to
-	sign    signCheck
-	lease   lease
+	steer
+	opts  StorageOptions
+	sign  signCheck
+	beats uint16          // the controller's heartbeat as last written
+	deaf  map[uint16]bool // addresses of battery models that refuse it
 }
 
 // NewStorage returns the battery behind the registers. Nothing is read before
 // the first Read.
 func NewStorage(r Registers, o StorageOptions) drivers.Device {
-	return &storage{site: site{regs: r, now: clock(o.Now)}, opts: o}
+	return &storage{
+		steer: steer{site: site{regs: r, now: clock(o.Now)}, open: o.Allow},
+		opts:  o, deaf: map[uint16]bool{},
+	}
 }
 
 // pick chooses the control model: the first 704 that takes an active power
@@ -56,7 +54,6 @@ func (d *storage) pick(ctx context.Context, m Map) (Model, error) {
 			return Model{}, err
 		}
 		if takesPower(b) {
-			d.allow(model)
 			return model, nil
 		}
 	}
@@ -72,24 +69,21 @@ func takesPower(b block) bool {
 	return b.present("StorCtl_Mod") && b.present("OutWRte") && b.present("InWRte")
 }
 
-// allow opens the control registers of the chosen model for writing, and only
-// those: not the ramps, not the reserve, nothing of grid protection.
-func (d *storage) allow(m Model) {
-	if d.opts.Allow == nil || (d.allowed.ID == m.ID && d.allowed.Addr == m.Addr) {
-		return
-	}
-	d.allowed = m
+// openRegisters opens the control points of the chosen model for writing, and
+// the controller's heartbeat where the battery has one.
+func (d *storage) openRegisters() {
 	names := []string{"StorCtl_Mod", "OutWRte", "InWRte", "InOutWRte_RvrtTms", "ChaGriSet"}
-	if m.ID == 704 {
+	if d.primary.ID == 704 {
 		names = []string{"WSetEna", "WSetMod", "WSet", "WSetRvrt", "WSetPct", "WSetEnaRvrt", "WSetRvrtTms"}
 	}
-	b := block{Model: m}
-	for _, name := range names {
-		p, _ := b.find(name)
-		if last := p.At + p.Type.Len() - 1; last < 2+int(m.L) {
-			d.opts.Allow(b.addr(p), m.Addr+uint16(last))
+	var hearts []Range
+	for _, b := range d.slow {
+		if b.ID == 802 && b.present("CtrlHb") {
+			p, _ := b.find("CtrlHb")
+			hearts = append(hearts, Range{b.addr(p), b.addr(p)})
 		}
 	}
+	d.allow(d.primary, names, hearts...)
 }
 
 // Read implements drivers.Device.
@@ -114,34 +108,27 @@ func (d *storage) Read(ctx context.Context) (drivers.Reading, error) {
 		At: d.now(), PowerW: power, SoC: soc, CapacityWh: capacity, Connected: true,
 		MaxDischargeW: smaller(d.opts.MaxDischargeW, d.rating(discharge())),
 		MaxChargeW:    smaller(d.opts.MaxChargeW, d.rating(charge())),
-		State:         d.state(&p),
 	}
+	for i, b := range d.slow { // what was read just now is newer
+		if read, ok := p.got[b.Addr]; ok {
+			d.slow[i] = read
+		}
+	}
+	r.State = d.state(&p)
 	return r, nil
 }
 
 // prepare has the map, the slow models and a fresh control model.
 func (d *storage) prepare(ctx context.Context) error {
-	due, err := d.ensure(ctx, d.pick)
-	d.slowDue = d.slowDue || due
+	other, err := d.settle(ctx, d.pick, 120, 702, 703, 802)
+	if other {
+		d.sign, d.deaf = signCheck{}, map[uint16]bool{}
+	}
 	if err != nil {
 		return err
 	}
-	if d.serial != d.about.Serial { // another device behind the same address
-		d.serial, d.sign, d.lease = d.about.Serial, signCheck{}, lease{}
-	}
-	if d.slowDue {
-		if d.slow, err = d.readAll(ctx, d.m.all(120, 702, 802)); err != nil {
-			return err
-		}
-		d.slowDue = false
-	}
-	b, err := d.read(ctx, d.primary)
-	if err != nil {
-		return err
-	}
-	d.ctl, d.ctlAt = b, d.now()
-	d.lease.compare(b, d.now())
-	return nil
+	d.openRegisters()
+	return d.control(ctx, d.primary)
 }
 
 // Describe implements drivers.Device.
@@ -151,6 +138,9 @@ func (d *storage) Describe() drivers.Description {
 		return about
 	}
 	about.Fallback = d.fallback()
+	if about.Fallback {
+		about.FallbackAfter = d.holds(d.timerPoint())
+	}
 	about.Detail += fmt.Sprintf("; commanded through model %d at %d", d.primary.ID, d.primary.Addr)
 	if !about.Fallback {
 		about.Detail += "; no reversion timer"
@@ -163,10 +153,15 @@ func (d *storage) Describe() drivers.Description {
 
 // fallback reports whether the device ends a command by itself.
 func (d *storage) fallback() bool {
+	return d.ctl.present(d.timerPoint())
+}
+
+// timerPoint is the reversion timer of the control model.
+func (d *storage) timerPoint() string {
 	if d.ctl.ID == 704 {
-		return d.ctl.present("WSetRvrtTms")
+		return "WSetRvrtTms"
 	}
-	return d.ctl.present("InOutWRte_RvrtTms")
+	return "InOutWRte_RvrtTms"
 }
 
 // smaller returns the smaller of two quantities that may be unknown.
