@@ -60,8 +60,14 @@ type owed struct {
 // a unit that never owed.
 func (l *ledger) of(unit byte, now time.Time) *debts {
 	d := l.units[unit]
-	if d != nil {
-		d.open = slices.DeleteFunc(d.open, func(o owed) bool { return !now.Before(o.until) })
+	if d == nil || len(d.open) == 0 {
+		return d
+	}
+	d.open = slices.DeleteFunc(d.open, func(o owed) bool { return !now.Before(o.until) })
+	if len(d.open) == 0 { // every function gets another chance
+		for f := range d.strikes {
+			d.strikes[f] = min(d.strikes[f], strikeLimit-1)
+		}
 	}
 	return d
 }
@@ -101,12 +107,22 @@ func (d *debts) owesFunction(function byte) bool {
 	return d != nil && slices.ContainsFunc(d.open, func(o owed) bool { return o.function == function })
 }
 
-// owesFrame tells whether this may be one of the replies that are owed.
+// owesFrame tells whether this may be one of the replies that are owed. It
+// stays owed all the same: a device may put a wrong id on a frame, and then it
+// would be taken for this one's. A probe that was answered late was not passed
+// over.
 func (d *debts) owesFrame(frame []byte) bool {
+	if d == nil {
+		return false
+	}
 	function := frame[1] &^ 0x80
-	return d != nil && slices.ContainsFunc(d.open, func(o owed) bool {
-		return o.function == function && (frame[1] != function || o.size == len(frame))
-	})
+	for i, o := range d.open {
+		if o.function == function && (frame[1] != function || o.size == len(frame)) {
+			d.open[i].probe = false
+			return true
+		}
+	}
+	return false
 }
 
 // probe chooses the function and count of a read whose answer is like nothing

@@ -110,8 +110,9 @@ func (w *rtuWire) exchange(ctx context.Context, request []byte, t Timing) ([]byt
 	if function != 0 {
 		probe := probeFrame(w.asked[:], request[0], function, uint16(request[2])<<8|uint16(request[3]), n)
 		w.stats.resyncs.Add(1)
-		if err := w.probe(ctx, probe, t); err != nil {
-			return nil, fmt.Errorf("settle what the unit owes: %w", err)
+		_, err := w.attempt(ctx, probe, t, true)
+		if err != nil && (owes || w.echo != noEcho || !errors.Is(err, os.ErrDeadlineExceeded)) {
+			return nil, err
 		}
 		if err := w.ready(ctx, request[0], t); err != nil {
 			return nil, err
@@ -125,20 +126,6 @@ func (w *rtuWire) exchange(ctx context.Context, request []byte, t Timing) ([]byt
 	return w.attempt(ctx, request, t, false)
 }
 
-// probe sends a read for the sake of being answered. A line from which not one
-// byte comes back has no echo; then it is known, and the request may go.
-func (w *rtuWire) probe(ctx context.Context, request []byte, t Timing) error {
-	unknown, before := w.echo == echoUnknown, w.stats.bytesIn.Load()
-	owed := w.ledger.of(request[0], time.Now())
-	only := owed == nil || len(owed.open) == 0
-	_, err := w.attempt(ctx, request, t, true)
-	if errors.Is(err, os.ErrDeadlineExceeded) && unknown && only && w.stats.bytesIn.Load() == before {
-		w.echo = noEcho
-		return nil
-	}
-	return err
-}
-
 // attempt sends the request once on a ready line.
 func (w *rtuWire) attempt(ctx context.Context, request []byte, t Timing, probe bool) ([]byte, error) {
 	now := time.Now()
@@ -146,19 +133,24 @@ func (w *rtuWire) attempt(ctx context.Context, request []byte, t Timing, probe b
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
+	before := w.stats.bytesIn.Load()
 	reply, err := w.roundTrip(request, now, deadline)
 	ended := time.Now()
 	w.done(ended, request[0], t)
 	w.took = ended.Sub(now)
 	w.failed = err != nil && !errors.Is(err, drivers.ErrRefused)
 	d := w.ledger.of(request[0], ended)
-	if !w.failed && !d.owesFunction(request[1]) {
+	sure := !d.owesFunction(request[1]) && (w.echo != echoUnknown || !looksAnswered(request))
+	if !w.failed && sure {
 		d.settle(request[1])
 		return reply, err
 	}
 	w.ledger.owe(request, probe, ended.Add((lateLimit-1)*t.Timeout))
-	if !w.failed { // a write that had to go out though its function is owed
-		err = fmt.Errorf("%w: the write went out, but what came may acknowledge an earlier one", errDoubt)
+	if !w.failed { // a write that had to go out though no probe could go before it
+		err = fmt.Errorf("%w: the write went out, but what came may be its echo or acknowledge an earlier one", errDoubt)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && w.echo == echoUnknown && w.stats.bytesIn.Load() == before {
+		w.echo = noEcho // an echo comes at once, whatever the unit does
 	}
 	return nil, w.classify(ctx, err)
 }
@@ -189,6 +181,9 @@ func (w *rtuWire) roundTrip(request []byte, now, deadline time.Time) ([]byte, er
 		}
 		if reply, err := in.take(); reply != nil || err != nil {
 			return reply, err
+		}
+		if w.heard.After(deadline) { // bytes without an end
+			return nil, in.ended(os.ErrDeadlineExceeded)
 		}
 	}
 }
@@ -279,6 +274,7 @@ func (w *rtuWire) discard(have int) int {
 			size = 1
 		} else {
 			w.stats.discarded.Add(1)
+			w.ledger.of(b[0], w.heard).owesFrame(b[:size])
 		}
 		b = b[size:]
 	}
