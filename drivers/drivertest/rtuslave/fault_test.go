@@ -161,3 +161,28 @@ func TestModbusTCPFraming(t *testing.T) {
 	spoiled[1] ^= 0x5A
 	m.want("another transaction", spoiled...)
 }
+
+// Over Modbus TCP no frame stands within another, and nothing follows half a
+// frame before the next connection.
+func TestModbusTCPFramesAreNotMixed(t *testing.T) {
+	l, err := Listen("127.0.0.1:0", Options{Framing: TCP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ask := func(unit byte) []byte { return []byte{0, unit, 0, 0, 0, 6, unit, 3, 0, unit, 0, 1} }
+	right := func(unit byte) []byte { return []byte{0, unit, 0, 0, 0, 5, unit, 3, 2, 0, unit} }
+	for unit := byte(1); unit < 4; unit++ {
+		l.Attach(unit, &bank{})
+	}
+	m := dialTCP(t, l)
+	l.FaultNext(Fault{Kind: Late, Delay: 15 * time.Millisecond}, Fault{Kind: Dribble, Delay: 5 * time.Millisecond})
+	m.send(slices.Concat(ask(1), ask(2), ask(3))...)
+	m.want("late, dribbled, at once", slices.Concat(right(3), right(2), right(1))...)
+	l.FaultNext(Fault{Kind: Late, Delay: 20 * time.Millisecond}, Fault{Kind: Short})
+	m.send(slices.Concat(ask(1), ask(2), ask(3))...)
+	m.want("late, short, at once", right(2)[:5]...)
+	again := dialTCP(t, l)
+	again.send(ask(3)...)
+	again.want("the next connection", right(3)...)
+}

@@ -44,7 +44,7 @@ func TestBytesComeAtTheBaudRate(t *testing.T) {
 func TestBytesComeInBurstsOfAUART(t *testing.T) {
 	for baud, want := range map[int]int{9600: 1, 19200: 1, 38400: 2, 115200: 8} {
 		l := newLine("", Options{Baud: baud})
-		end := l.transmit(time.Unix(0, 0), 0, make([]byte, 100), false)
+		end := l.transmit(time.Unix(0, 0), 0, make([]byte, 100), &answered{})
 		if got := len(l.out[0].bytes); got != want {
 			t.Errorf("%d baud: bursts of %d, want %d", baud, got, want)
 		}

@@ -37,8 +37,15 @@ type served struct {
 type chunk struct {
 	at    time.Time
 	bytes []byte
-	reset bool // hang up after it
 	echo  bool
+	of    *answered // nil for an echo
+}
+
+// answered is the answer that chunks are pieces of.
+type answered struct {
+	end   time.Time // when the last of them is due
+	cut   bool      // it ends before its frame does
+	reset bool      // hang up after it
 }
 
 // state is the line as its goroutine sees it.
@@ -53,6 +60,8 @@ type state struct {
 	skip    bool      // nothing is a request before the next silence
 	out     []chunk   // by time
 	lastOut time.Time // when the last byte of an answer was sent
+	begun   *answered // of which a piece is sent and another is still to come
+	dumb    bool      // the stream ended within a frame
 }
 
 // serve is the line's goroutine.
@@ -72,7 +81,7 @@ func (l *Line) serve() {
 		}
 		if e.caller {
 			l.port.accept()
-			l.rx, l.skip = nil, false
+			l.fresh()
 		}
 		l.endFrame(now)
 		l.send()
@@ -130,7 +139,7 @@ func (l *Line) take(b []byte, now time.Time) {
 	}
 	l.rxLast, l.rxWire = now, begin.Add(time.Duration(len(b))*l.char)
 	if l.opts.Echo {
-		l.transmit(begin, 0, slices.Clone(b), true)
+		l.transmit(begin, 0, slices.Clone(b), nil)
 	}
 	if l.port.pty && l.opts.Baud > 0 && l.port.speed() != l.opts.Baud {
 		l.count(func(s *Stats) { s.WrongSpeed++ })
@@ -286,13 +295,11 @@ func (l *Line) reply(r Request, u *served, f Fault) {
 		u.freeAt = begin
 		return
 	}
-	u.freeAt = l.transmit(begin, between, frame, false)
+	of := &answered{reset: f.Kind == HangUp, cut: f.Kind == Short || f.Kind == Reboot}
+	u.freeAt = l.transmit(begin, between, frame, of)
 	l.count(func(s *Stats) { s.Answers++ })
 	if f.Kind == Reboot || f.Kind == HangUp {
 		u.deafUntil = u.freeAt.Add(f.Delay)
-		if f.Kind == HangUp {
-			l.schedule(chunk{at: u.freeAt, reset: true})
-		}
 		if d, ok := u.device.(rebooter); ok && f.Kind == Reboot {
 			d.Reboot()
 		}
@@ -316,7 +323,7 @@ func (l *Line) wrap(r Request, f Fault, pdu []byte) (frame []byte, check int) {
 
 // transmit schedules bytes from a time on: each burst when its last character
 // has passed the wire. It returns when the wire is free again.
-func (l *Line) transmit(begin time.Time, between time.Duration, b []byte, echo bool) time.Time {
+func (l *Line) transmit(begin time.Time, between time.Duration, b []byte, of *answered) time.Time {
 	pace := l.char + between
 	burst := len(b)
 	switch {
@@ -329,8 +336,11 @@ func (l *Line) transmit(begin time.Time, between time.Duration, b []byte, echo b
 	for len(b) > 0 {
 		n := min(burst, len(b))
 		at = at.Add(time.Duration(n) * pace)
-		l.schedule(chunk{at: at, bytes: b[:n], echo: echo})
+		l.schedule(chunk{at: at, bytes: b[:n], echo: of == nil, of: of})
 		b = b[n:]
+	}
+	if of != nil {
+		of.end = at
 	}
 	return at
 }
@@ -356,28 +366,48 @@ func (l *Line) send() {
 		}
 		for time.Now().Before(c.at) {
 		}
-		l.port.write(c.bytes)
 		l.out = l.out[1:]
-		if !c.echo {
-			l.lastOut = time.Now()
+		if l.begun != nil && c.of != l.begun && l.opts.Framing == TCP {
+			c.at = l.begun.end // a server does not send a frame within another
+			l.schedule(c)
+			continue
 		}
-		if c.reset {
-			l.hangUp()
+		if !l.dumb {
+			l.port.write(c.bytes)
+		}
+		if c.of != nil {
+			l.sent(c)
 		}
 	}
 }
 
-// hangUp resets the connection of a line over TCP.
-func (l *Line) hangUp() {
-	if !l.port.pty {
-		l.port.hangUp(true)
-		l.rx, l.skip = nil, false
+// sent notes that a piece of an answer was sent.
+func (l *Line) sent(c chunk) {
+	l.lastOut, l.begun = time.Now(), c.of
+	if c.at.Before(c.of.end) {
+		return
 	}
+	l.begun = nil
+	switch {
+	case c.of.reset && !l.port.pty:
+		l.port.hangUp(true)
+		l.fresh()
+	case c.of.cut && l.opts.Framing == TCP:
+		// What follows half a frame would be read as the rest of it. The frames
+		// of Modbus TCP have no check, so no server may, and none does, go on.
+		l.dumb = true
+	}
+}
+
+// fresh forgets what belonged to the last connection.
+func (l *Line) fresh() {
+	l.rx, l.skip, l.begun, l.dumb = nil, false, nil, false
 }
 
 func (l *Line) unplug() error {
 	l.port.pulled = true
-	l.out, l.rx, l.skip = nil, nil, false
+	l.out = nil
+	l.fresh()
 	var err error
 	if l.port.pty {
 		if err = os.Remove(l.path); errors.Is(err, os.ErrNotExist) {
