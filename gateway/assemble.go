@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"nominald/dispatch/leap"
@@ -230,7 +231,12 @@ func openOnce(cfg *config.Config, st *store.Store, passive bool) ([]onceDevice, 
 		st.Close()
 	}
 	for _, d := range cfg.Devices {
-		device, err := openDevice(d, lines[d.Bus], func(name string) memory { return memory{st, name} }, passive)
+		p, err := cfg.DeviceProfile(d.Profile)
+		if err != nil {
+			closeAll()
+			return nil, nil, fmt.Errorf("device %s: %w", d.Name, err)
+		}
+		device, err := openDevice(d, p, lines[d.Bus], func(name string) memory { return memory{st, name} }, passive)
 		if err != nil {
 			closeAll()
 			return nil, nil, err
@@ -244,8 +250,12 @@ func openOnce(cfg *config.Config, st *store.Store, passive bool) ([]onceDevice, 
 func where(cfg *config.Config, d config.Device) string {
 	for _, b := range cfg.Buses {
 		if b.Name == d.Bus {
-			return fmt.Sprintf("%s unit %d", b.TCP, d.Unit)
+			at := fmt.Sprintf("%s unit %d", b.TCP+b.Serial, d.Unit)
+			if d.Channel > 0 {
+				at += fmt.Sprintf(" channel %d", d.Channel)
+			}
+			return at
 		}
 	}
-	return d.GPIO
+	return strings.TrimSuffix(d.GPIO+" and "+d.GPIO2, " and ")
 }

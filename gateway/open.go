@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"time"
 
 	"nominald/drivers"
@@ -19,16 +18,21 @@ import (
 // This file is the one place where the config's names become parts. A new
 // profile needs a data file; a new driver needs a case in openDevice.
 
-// The profiles that have a driver of their own.
+// The profiles that have a driver of their own. Those on GPIO lines are in
+// package config.
 const (
-	profileSunSpecMeter   = "sunspec-meter"
-	profileSunSpecStorage = "sunspec-storage"
-	profileRelay          = "relay-inhibit"
+	profileSunSpecMeter    = "sunspec-meter"
+	profileSunSpecStorage  = "sunspec-storage"
+	profileSunSpecInverter = "sunspec-inverter"
 )
 
-// pollEvery is how often a device is read.
-func pollEvery(d config.Device) time.Duration {
-	if d.Kind == drivers.Charger || d.Kind == drivers.Thermostat {
+// pollEvery is how often a device is read: as its profile asks, else at the
+// pace of its kind.
+func pollEvery(d config.Device, p *profile.Profile) time.Duration {
+	switch {
+	case p.Poll > 0:
+		return p.Poll
+	case d.Kind == drivers.Charger || d.Kind == drivers.Thermostat:
 		// They move slowly, and many of them answer slowly (domain.md 4.4).
 		return 2 * time.Second
 	}
@@ -41,13 +45,6 @@ type keepsake func(device string) memory
 // CheckDevices reports what in the config this program can not drive, and adds
 // to its warnings what it does otherwise than the config's words suggest.
 func CheckDevices(cfg *config.Config) error {
-	for _, b := range cfg.Buses {
-		used := slices.ContainsFunc(cfg.Devices, func(d config.Device) bool { return d.Bus == b.Name })
-		if b.Serial != "" && used {
-			return cfg.Fault("buses", b.Name, "serial", b.Serial,
-				"a TCP endpoint", "reach the device through a Modbus TCP gateway: this version drives Modbus TCP only")
-		}
-	}
 	point := ""
 	for i, m := range cfg.Meters {
 		if m.Type != config.UtilityMeter {
@@ -82,7 +79,11 @@ func openAll(cfg *config.Config, log *slog.Logger, keep keepsake) ([]*bus.Worker
 		workers = append(workers, byBus[b.Name])
 	}
 	for _, d := range cfg.Devices {
-		device, err := openDevice(d, lines[d.Bus], keep, !cfg.Site.Armed)
+		p, err := cfg.DeviceProfile(d.Profile)
+		if err != nil {
+			return nil, nil, fmt.Errorf("device %s: %w", d.Name, err)
+		}
+		device, err := openDevice(d, p, lines[d.Bus], keep, !cfg.Site.Armed)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -92,7 +93,7 @@ func openAll(cfg *config.Config, log *slog.Logger, keep keepsake) ([]*bus.Worker
 			w = newWorker("gpio-"+d.Name, nil, log)
 			workers = append(workers, w)
 		}
-		every := pollEvery(d)
+		every := pollEvery(d, p)
 		units = append(units, &unit{cfg: d, every: every, port: w.Attach(d.Name, device, every)})
 	}
 	return workers, units, nil
@@ -102,7 +103,12 @@ func openAll(cfg *config.Config, log *slog.Logger, keep keepsake) ([]*bus.Worker
 func newLines(cfg *config.Config) map[string]*modbus.Line {
 	lines := map[string]*modbus.Line{}
 	for _, b := range cfg.Buses {
-		if b.TCP != "" {
+		switch {
+		case b.Serial != "":
+			lines[b.Name] = modbus.NewSerial(modbus.Serial{Path: b.Serial, Baud: b.Baud, Format: b.Format, Echo: b.Echo}, modbus.Options{})
+		case b.RTU:
+			lines[b.Name] = modbus.NewRTUOverTCP(b.TCP, modbus.Options{})
+		default:
 			lines[b.Name] = modbus.NewTCP(b.TCP, modbus.Options{})
 		}
 	}
@@ -114,33 +120,65 @@ func newWorker(name string, line io.Closer, log *slog.Logger) *bus.Worker {
 }
 
 // openDevice makes the driver of one device. A passive one is read only.
-func openDevice(d config.Device, line *modbus.Line, keep keepsake, passive bool) (drivers.Device, error) {
-	if d.Profile == profileRelay {
-		return gpio.NewRelay(gpio.Options{Line: d.GPIO, ActiveLow: d.ActiveLow,
-			MinOff: d.MinOff, MaxOff: d.MaxOff, Remember: keep(d.Name), Passive: passive}), nil
+func openDevice(d config.Device, p *profile.Profile, line *modbus.Line, keep keepsake, passive bool) (drivers.Device, error) {
+	if d.GPIO != "" {
+		return openRelay(d, keep, passive)
 	}
 	if line == nil {
-		return nil, fmt.Errorf("device %s: bus %s is no TCP endpoint", d.Name, d.Bus)
+		return nil, fmt.Errorf("device %s: there is no bus %s", d.Name, d.Bus)
 	}
 	u := line.Unit(byte(d.Unit))
-	allow := func(first, last uint16) {
-		u.Allow(modbus.Range{Table: modbus.Holding, First: first, Last: last})
+	u.SetTiming(modbus.Timing{Timeout: p.Timing.Timeout, PauseBetween: p.Timing.PauseBetween,
+		PauseAfterConnect: p.Timing.PauseAfterConnect, UnitChange: p.Timing.UnitChange})
+	replace := func(list []sunspec.Range) {
+		ranges := make([]modbus.Range, len(list))
+		for i, r := range list {
+			ranges[i] = modbus.Range{Table: modbus.Holding, First: r.First, Last: r.Last}
+		}
+		u.SetAllowed(ranges...)
 	}
 	switch d.Profile {
 	case profileSunSpecMeter:
 		return sunspec.NewMeter(u, sunspec.MeterOptions{Invert: d.Invert}), nil
+	case profileSunSpecInverter:
+		return sunspec.NewInverter(u, sunspec.InverterOptions{AllowNoFallback: d.AllowNoFallback, Allow: replace}), nil
 	case profileSunSpecStorage:
 		return sunspec.NewStorage(u, sunspec.StorageOptions{
 			MaxDischargeW: d.MaxDischargeW, MaxChargeW: d.MaxChargeW, CapacityWh: d.CapacityWh,
-			AllowNoFallback: d.AllowNoFallback, Allow: allow,
+			AllowNoFallback: d.AllowNoFallback, Allow: replace,
 		}), nil
 	}
-	p, err := profile.Load(d.Profile)
-	if err != nil {
-		return nil, fmt.Errorf("device %s: %w", d.Name, err)
+	if p.Driver != "" {
+		return nil, fmt.Errorf("device %s: profile %s names the driver %s, which knows no such profile", d.Name, p.Name, p.Driver)
 	}
-	return profile.New(p, u, profile.Params{
+	return profile.New(p, u, paramsOf(d, u, keep)), nil
+}
+
+// paramsOf are the owner's settings of a device as profiles know them.
+func paramsOf(d config.Device, u *modbus.Unit, keep keepsake) profile.Params {
+	return profile.Params{
+		Channel: d.Channel, Invert: d.Invert,
+		MaxDischargeW: d.MaxDischargeW, MaxChargeW: d.MaxChargeW, CapacityWh: d.CapacityWh,
 		Phases: d.Phases, VoltageV: d.VoltageV, MinA: d.MinA, MaxA: d.MaxA, MaxOffsetK: d.MaxOffsetK,
-		AllowNoFallback: d.AllowNoFallback, Allow: allow, Remember: keep(d.Name),
-	}), nil
+		MinOff: d.MinOff, MaxOff: d.MaxOff,
+		AllowNoFallback: d.AllowNoFallback, Remember: keep(d.Name),
+		Allow: func(table string, first, last uint16) {
+			t := modbus.Holding
+			if table == "coil" {
+				t = modbus.Coil
+			}
+			u.Allow(modbus.Range{Table: t, First: first, Last: last})
+		},
+	}
+}
+
+// openRelay makes the driver of a device on GPIO lines.
+func openRelay(d config.Device, keep keepsake, passive bool) (drivers.Device, error) {
+	wirings := map[string]gpio.Wiring{config.RelayInhibit: gpio.Inhibit, config.RelayStage: gpio.Stage, config.SGReady: gpio.SGReady}
+	wiring, ok := wirings[d.Profile]
+	if !ok {
+		return nil, fmt.Errorf("device %s: profile %s is not for a GPIO line", d.Name, d.Profile)
+	}
+	return gpio.NewRelay(gpio.Options{Line: d.GPIO, Second: d.GPIO2, ActiveLow: d.ActiveLow, Wiring: wiring,
+		MinOff: d.MinOff, MinOn: d.MinOn, MaxOff: d.MaxOff, Remember: keep(d.Name), Passive: passive}), nil
 }

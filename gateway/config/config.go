@@ -26,8 +26,8 @@ type Config struct {
 	// Warnings name what is allowed and still seldom meant, one line each.
 	Warnings []string
 
-	own    map[string]*profile.Profile // the site's own profiles
-	places map[string]place            // where each key stands, for Fault
+	library *profile.Library // nil where the config was not read from a file
+	places  map[string]place // where each key stands, for Fault
 }
 
 // Site is the grid connection and its owner's limits.

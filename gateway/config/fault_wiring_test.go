@@ -94,7 +94,7 @@ func withProfiles(t *testing.T, files map[string]string, from, to string) (*Conf
 		}
 	}
 	env := testEnv()
-	env.SiteProfiles = siteProfiles
+	env.Library = openLibrary
 	text := strings.Replace(minimal, "  name: Oak Street Bakery", "  profiles: "+dir+"\n  name: Oak Street Bakery", 1)
 	c, err := Parse(strings.NewReader(strings.Replace(text, from, to, 1)), "n.yaml", env)
 	return c, dir, err
@@ -115,13 +115,13 @@ func TestSiteBringsItsOwnProfiles(t *testing.T) {
 }
 
 func TestSiteProfileTakesThePlaceOfTheProgramsOwn(t *testing.T) {
-	own := strings.Replace(ownProfile, "name: our-meter", "name: keba-p30", 1)
-	c, _, err := withProfiles(t, map[string]string{"k.yaml": own}, "profile: sunspec-meter", "profile: keba-p30")
+	own := strings.Replace(ownProfile, "name: our-meter", "name: eastron-sdm630\nreplaces: eastron-sdm630", 1)
+	c, _, err := withProfiles(t, map[string]string{"k.yaml": own}, "profile: sunspec-meter", "profile: eastron-sdm630")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err := c.DeviceProfile("keba-p30"); err != nil || p.Maker != "ourselves" {
-		t.Errorf("keba-p30: %+v, %v, want the site's own", p, err)
+	if p, err := c.DeviceProfile("eastron-sdm630"); err != nil || p.Maker != "ourselves" {
+		t.Errorf("eastron-sdm630: %+v, %v, want the site's own", p, err)
 	}
 }
 
@@ -131,7 +131,8 @@ func TestFaultsOfSiteProfilesNameTheFileAndItsLine(t *testing.T) {
 		want  string
 	}{
 		"a mistake in one":  {map[string]string{"a.yaml": strings.Replace(ownProfile, "type: s32", "type: s33", 1)}, "/a.yaml:10: "},
-		"one name for two":  {map[string]string{"a.yaml": ownProfile, "b.yaml": ownProfile}, "/b.yaml: the name our-meter is taken by another file"},
+		"a built-in name":   {map[string]string{"a.yaml": strings.Replace(ownProfile, "our-meter", "keba-p30", 1)}, "/a.yaml:1: profile keba-p30 has the name of a built-in one"},
+		"one name for two":  {map[string]string{"a.yaml": ownProfile, "b.yaml": ownProfile}, "/b.yaml:1: profile our-meter is in "},
 		"not even a YAML":   {map[string]string{"a.yaml": "["}, "/a.yaml:1: "},
 		"an unknown key":    {map[string]string{"a.yaml": ownProfile + "colour: red\n"}, "/a.yaml:"},
 		"a file of 3 bytes": {map[string]string{"a.yaml": "a: "}, "/a.yaml:"},
@@ -142,9 +143,9 @@ func TestFaultsOfSiteProfilesNameTheFileAndItsLine(t *testing.T) {
 		}
 	}
 	env := testEnv()
-	env.SiteProfiles = siteProfiles
+	env.Library = openLibrary
 	_, err := Parse(strings.NewReader(strings.Replace(minimal, "  name: Oak", "  profiles: /nowhere\n  name: Oak", 1)), "n.yaml", env)
-	if want := "n.yaml:2: site.profiles: can not be read: no such file or directory; `nominald check --profile FILE` tests one"; fmt.Sprint(err) != want {
+	if want := "n.yaml:2: site.profiles: /nowhere can not be read: no such file or directory; `nominald check --profile FILE` tests one"; fmt.Sprint(err) != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -28,11 +27,11 @@ type Env struct {
 	LoadLocation func(name string) (*time.Location, error)
 	// NoSecrets leaves all secrets unread, for what needs the devices only.
 	NoSecrets bool
-	// Profiles are the device profiles that the program brings along.
+	// Library reads all device profiles, those of the site's own directory
+	// included. One that is not there is an error only where the config names it.
+	Library func(dir string, named bool) (*profile.Library, error)
+	// Profiles are those that exist where there is no Library.
 	Profiles []Profile
-	// SiteProfiles reads a directory of the site's own profiles. One that is not
-	// there is an error only where the config names it. nil reads none.
-	SiteProfiles func(dir string, named bool) ([]*profile.Profile, error)
 }
 
 // Profile is what a config has to know of a device profile.
@@ -53,8 +52,7 @@ func OSEnv() Env {
 		CredentialDir: os.Getenv("CREDENTIALS_DIRECTORY"),
 		ReadFile:      readFile,
 		LoadLocation:  time.LoadLocation,
-		Profiles:      briefly(profile.List()),
-		SiteProfiles:  siteProfiles,
+		Library:       openLibrary,
 	}
 }
 
@@ -62,40 +60,17 @@ func OSEnv() Env {
 func briefly(list []*profile.Profile) []Profile {
 	var all []Profile
 	for _, p := range list {
-		all = append(all, Profile{Name: p.Name, Kind: p.Kind, GPIO: p.Bus == "gpio", Channels: p.Channels, Inhibits: len(p.Command.Inhibit) > 0})
+		all = append(all, Profile{Name: p.Name, Kind: p.Kind, GPIO: p.Bus == "gpio", Channels: p.Channels, Inhibits: p.Inhibits()})
 	}
 	return all
 }
 
-// siteProfiles reads the *.yaml files of a directory.
-func siteProfiles(dir string, named bool) ([]*profile.Profile, error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) && !named {
-		return nil, nil
+// openLibrary reads the program's profiles and those of the site's directory.
+func openLibrary(dir string, named bool) (*profile.Library, error) {
+	if _, err := os.Stat(dir); named && err != nil {
+		return nil, fmt.Errorf("%s can not be read: %s", dir, reason(err))
 	}
-	if err != nil {
-		return nil, fmt.Errorf("can not be read: %s", reason(err))
-	}
-	var own []*profile.Profile
-	for _, e := range entries {
-		if e.IsDir() || filepath.Ext(e.Name()) != ".yaml" {
-			continue
-		}
-		path := filepath.Join(dir, e.Name())
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("%s can not be read: %s", path, reason(err))
-		}
-		p, err := profile.Parse(path, data)
-		if err != nil {
-			return nil, err
-		}
-		if _, taken := find(own, func(o *profile.Profile) bool { return o.Name == p.Name }); taken {
-			return nil, fmt.Errorf("%s: the name %s is taken by another file", path, p.Name)
-		}
-		own = append(own, p)
-	}
-	return own, nil
+	return profile.Open(dir)
 }
 
 func readFile(path string) ([]byte, fs.FileMode, error) {
@@ -176,13 +151,13 @@ type place struct {
 	line int
 }
 
-// DeviceProfile returns the profile with the name, the site's own before the
-// program's.
+// DeviceProfile returns the profile with the name, be it the program's or the
+// site's own.
 func (c *Config) DeviceProfile(name string) (*profile.Profile, error) {
-	if p, ok := c.own[name]; ok {
-		return p, nil
+	if c.library == nil {
+		return profile.Load(name)
 	}
-	return profile.Load(name)
+	return c.library.Load(name)
 }
 
 // placeKey identifies a key by its section, the name of the list's element

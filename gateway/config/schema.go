@@ -101,7 +101,7 @@ func siteKeys() section {
 			{name: "armed", shape: asFlag, def: "false", doc: "false is a dry run: everything happens but writes to devices. Arming is an act of its own, after `nominald check --probe`."},
 			{name: "max_import_kw", shape: asNumber, unit: "kW", def: "0", span: between(0, 1e5), doc: "Service rating; never exceeded by the gateway's own action. 0 means not given."},
 			{name: "max_export_kw", shape: asNumber, unit: "kW", def: "0", span: between(0, 1e5), doc: "Interconnection limit. 0 means no export, whatever Leap allows."},
-			{name: "profiles", shape: asPath, def: DefaultProfiles, doc: "Directory of the site's own device profiles, *.yaml. They need not be there; one with the name of a profile that the program brings along takes its place."},
+			{name: "profiles", shape: asPath, def: DefaultProfiles, doc: "Directory of the site's own device profiles, *.yaml. They need not be there. One takes the place of a profile that the program brings along where it says replaces."},
 		}}
 }
 

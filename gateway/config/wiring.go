@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"nominald/drivers"
-	"nominald/drivers/profile"
 )
 
 // The profiles of devices on GPIO lines that the config knows by name.
@@ -16,28 +15,18 @@ const (
 	SGReady      = "sg-ready" // the default with gpio2
 )
 
-// findProfiles adds the site's own profiles to those that exist. One of the
-// same name takes the place of the program's.
+// findProfiles reads all profiles that exist.
 func (p *parser) findProfiles(b *block) {
 	p.profiles = p.env.Profiles
-	if p.env.SiteProfiles == nil {
+	if p.env.Library == nil {
 		return
 	}
-	own, err := p.env.SiteProfiles(b.text("profiles"), b.has("profiles"))
+	library, err := p.env.Library(b.text("profiles"), b.has("profiles"))
 	if err != nil {
 		p.faults.add(Error{Line: b.lineOf("profiles"), Key: b.at("profiles"), Found: err.Error(), Remedy: "`nominald check --profile FILE` tests one"})
 		return
 	}
-	p.profiles, p.cfg.own = nil, map[string]*profile.Profile{}
-	for _, o := range own {
-		p.cfg.own[o.Name] = o
-	}
-	for _, o := range p.env.Profiles {
-		if _, replaced := find(own, func(s *profile.Profile) bool { return s.Name == o.Name }); !replaced {
-			p.profiles = append(p.profiles, o)
-		}
-	}
-	p.profiles = append(p.profiles, briefly(own)...)
+	p.cfg.library, p.profiles = library, briefly(library.List())
 }
 
 // wiring fills in how the device is reached: by a bus, or by a GPIO line.
