@@ -124,10 +124,13 @@ func (s *site) isMeter(context.Context) (Model, bool, error) {
 	return s.m.Models[i], true, nil
 }
 
-// tryRead reads a model; one that the device refuses knows nothing.
+// tryRead reads a model; one that the device refuses knows nothing, and casts
+// no doubt on the map.
 func (s *site) tryRead(ctx context.Context, m Model) (block, error) {
+	known := s.known
 	b, err := s.read(ctx, m)
 	if errors.Is(err, drivers.ErrRefused) {
+		s.known = known
 		return block{}, nil
 	}
 	return b, err

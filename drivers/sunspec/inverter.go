@@ -84,7 +84,7 @@ func (d *inverter) pickLimit(ctx context.Context, m Map, measures Model) (Model,
 
 // prepare has the map, the slow models and a fresh control model.
 func (d *inverter) prepare(ctx context.Context) error {
-	if _, err := d.settle(ctx, d.pick, 120, 121, 122, 702, 703); err != nil {
+	if _, err := d.settle(ctx, d.pick, []uint16{120, 121, 702}, []uint16{122, 703}); err != nil {
 		return err
 	}
 	if d.limit.ID == 0 {

@@ -208,6 +208,29 @@ func TestOtherControllerOfALimitIsNamed(t *testing.T) {
 	}
 }
 
+// A model that the device lists and refuses to have read takes only what it
+// would say with it, and does not have the map walked again and again.
+func TestRefusedStatusModelIsDoneWithout(t *testing.T) {
+	s := inverter123(t, 103, 40000, -2)
+	status := s.at[122]
+	s.slave.Break(func(r drivertest.Request) drivertest.Fault {
+		if r.Addr == status && r.Count > 2 {
+			return drivertest.Fault{Exception: 2}
+		}
+		return drivertest.Fault{}
+	})
+	d := newInverter(t, s, sunspec.InverterOptions{})
+	s.measures(700)
+	if r := read(t, d); r.PowerW.V != 700 || r.State != "running" {
+		t.Errorf("%+v, want 700 W, running", r)
+	}
+	s.slave.Requests()
+	read(t, d)
+	if n := len(s.slave.Requests()); n != 2 { // the control model and the measuring one
+		t.Errorf("a poll takes %d requests, want 2", n)
+	}
+}
+
 func TestMeterIsNoInverter(t *testing.T) {
 	_, err := newInverter(t, meterSim(t, 40000), sunspec.InverterOptions{}).Read(context.Background())
 	if !errors.Is(err, drivers.ErrWrongDevice) || !strings.Contains(err.Error(), "models 1, 203 at 40000") {

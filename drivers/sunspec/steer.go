@@ -32,9 +32,10 @@ type steer struct {
 	lease   lease
 }
 
-// settle has the map and the slow models. It reports whether another device
-// answers than before; the lease of the old one is then forgotten.
-func (d *steer) settle(ctx context.Context, pick choose, slow ...uint16) (other bool, err error) {
+// settle has the map and the slow models: ratings, which have to be read, and
+// status, which may be refused. It reports whether another device answers than
+// before; the lease of the old one is then forgotten.
+func (d *steer) settle(ctx context.Context, pick choose, ratings, status []uint16) (other bool, err error) {
 	due, err := d.ensure(ctx, pick)
 	d.slowDue = d.slowDue || due
 	if err != nil {
@@ -44,8 +45,15 @@ func (d *steer) settle(ctx context.Context, pick choose, slow ...uint16) (other 
 		d.serial, d.lease, other = d.about.Serial, lease{}, true
 	}
 	if d.slowDue {
-		if d.slow, err = d.readAll(ctx, d.m.all(slow...)); err != nil {
+		if d.slow, err = d.readAll(ctx, d.m.all(ratings...)); err != nil {
 			return other, err
+		}
+		for _, m := range d.m.all(status...) {
+			b, err := d.tryRead(ctx, m)
+			if err != nil {
+				return other, err
+			}
+			d.slow = append(d.slow, b)
 		}
 		d.slowDue = false
 	}

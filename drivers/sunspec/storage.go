@@ -120,7 +120,7 @@ func (d *storage) Read(ctx context.Context) (drivers.Reading, error) {
 
 // prepare has the map, the slow models and a fresh control model.
 func (d *storage) prepare(ctx context.Context) error {
-	other, err := d.settle(ctx, d.pick, 120, 702, 703, 802)
+	other, err := d.settle(ctx, d.pick, []uint16{120, 702, 802}, []uint16{703})
 	if other {
 		d.sign, d.deaf = signCheck{}, map[uint16]bool{}
 	}

@@ -1,11 +1,13 @@
-// Package sunspec drives meters and batteries that describe themselves by
-// SunSpec models. Which models a device has, and at which addresses, is found
-// by walking its register map (modbus.md 4); nothing is hard-coded but the
-// layout inside each model, which the SunSpec Alliance fixes.
+// Package sunspec drives meters, batteries and inverters that describe
+// themselves by SunSpec models. Which models a device has, and at which
+// addresses, is found by walking its register map (modbus.md 4); nothing is
+// hard-coded but the layout inside each model, which the SunSpec Alliance fixes.
 //
 // A meter is any of models 201-204 (integers) and 211-214 (floats). A battery
 // is commanded through model 704 (DER controls) where its WSet or WSetPct is
-// implemented, else through model 124 (basic storage).
+// implemented, else through model 124 (basic storage). An inverter is measured
+// by 701, 101-103 or 111-113, and limited through 704, else 123. Identify tells
+// a scan which of them a device is.
 package sunspec
 
 import (
