@@ -28,14 +28,14 @@ func (d *battery) Read(ctx context.Context) (drivers.Reading, error) {
 	if d.params.CapacityWh.OK {
 		r.CapacityWh = d.params.CapacityWh
 	}
+	// What the device says of itself, within what it may be told. Where it says
+	// nothing the limit of a register is no rating.
 	discharge, charge := d.limits()
-	for _, f := range []struct {
-		field *drivers.Opt
-		limit float64
-	}{{&r.MaxDischargeW, discharge}, {&r.MaxChargeW, charge}} {
-		if !math.IsInf(f.limit, 0) && f.limit < f.field.Or(math.Inf(1)) {
-			*f.field = drivers.Some(f.limit)
-		}
+	if r.MaxDischargeW.OK {
+		r.MaxDischargeW = drivers.Some(discharge)
+	}
+	if r.MaxChargeW.OK {
+		r.MaxChargeW = drivers.Some(charge)
 	}
 	r.State = d.state()
 	return *r, nil

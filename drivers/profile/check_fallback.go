@@ -44,11 +44,35 @@ func (p *Profile) checkFallback() ([]any, error) {
 			return []any{"fallback", "proof"}, p.unknownPoint("proof", f.Proof)
 		}
 	}
+	if key, err := p.checkRenewal(); err != nil {
+		return key, err
+	}
 	if f.Register != "" {
 		return p.checkTimer()
 	}
 	if f.Renew >= f.After {
 		return []any{"fallback", "renew"}, fmt.Errorf("renew is %v, accepted is less than after (%v)", f.Renew, f.After)
+	}
+	return nil, nil
+}
+
+// checkRenewal keeps a register that wears out from being written with each
+// renewal.
+func (p *Profile) checkRenewal() ([]any, error) {
+	path, repeated := []any{"command"}, []Step(nil)
+	for _, key := range sequences() {
+		if key != "release" {
+			repeated = append(repeated, p.Command.steps(key)...)
+		}
+	}
+	if len(p.Fallback.KeepAlive) > 0 {
+		path, repeated = []any{"fallback", "keep_alive"}, p.Fallback.KeepAlive
+	}
+	for _, s := range flat(repeated) {
+		r, _ := p.register(s.Write)
+		if (r.Interval > 0 || r.PerDay > 0) && !r.Changed {
+			return path, fmt.Errorf("%s has a write budget and is written with each renewal, accepted is changed: true, or a keep_alive without it", r.Name)
+		}
 	}
 	return nil, nil
 }
@@ -116,6 +140,9 @@ func (p *Profile) checkReadBack() ([]any, error) {
 	}
 	if !(b.Tolerance >= 0) {
 		return []any{"read_back", "tolerance"}, fmt.Errorf("tolerance is %g, accepted is 0 or more", b.Tolerance)
+	}
+	if p.Kind == drivers.Thermostat && !p.Inhibits() {
+		return []any{"read_back"}, errors.New("read_back of a set-point, accepted is none: a change by hand wins")
 	}
 	if p.Kind == drivers.Meter || len(p.Command.Release) == 0 {
 		return []any{"read_back"}, errors.New("read_back of a device that takes no command, accepted is none")

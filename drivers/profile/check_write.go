@@ -159,13 +159,20 @@ func (p *Profile) checkCommand() ([]any, error) {
 	for _, key := range sequences() {
 		if steps := p.Command.steps(key); len(steps) > 0 {
 			got = append(got, key)
-			if at, err := p.checkSteps([]any{"command", key}, steps, words(p.Kind, key)); err != nil {
+			allowed := words(p.Kind, key)
+			if p.Inhibits() && key == "release" { // no set-point was shifted
+				allowed = nil
+			}
+			if at, err := p.checkSteps([]any{"command", key}, steps, allowed); err != nil {
 				return at, err
 			}
 		}
 	}
 	if len(got) == 0 && len(p.Writable) == 0 {
 		return nil, nil // read only
+	}
+	if err := p.checkLargest(); err != nil {
+		return []any{"command", "release"}, err
 	}
 	var accepted []string
 	for _, form := range forms(p.Kind) {
@@ -176,6 +183,17 @@ func (p *Profile) checkCommand() ([]any, error) {
 		accepted = append(accepted, strings.Join(form, " + "))
 	}
 	return []any{"command"}, fmt.Errorf("a %s is commanded by %q, accepted are %s", p.Kind, strings.Join(got, " + "), strings.Join(append(accepted, "none"), "; "))
+}
+
+// checkLargest sees to a limit where max is written: without one it would be
+// whatever the register holds.
+func (p *Profile) checkLargest() error {
+	for _, s := range flat(p.allSteps()) {
+		if r, _ := p.register(s.Write); s.Value == "max" && r.Max == nil {
+			return fmt.Errorf("max is written to %s, which has no max of its own, accepted is a register with one", s.Write)
+		}
+	}
+	return nil
 }
 
 func (p *Profile) checkSteps(path []any, steps []Step, words []string) ([]any, error) {

@@ -55,6 +55,7 @@ type device struct {
 	regs       [][]uint16 // of each point, within the memory of its block
 	slowAt     time.Time  // last read of the slow ones; zero before the first
 	identified bool
+	connects   uint64 // when it was identified
 
 	last    map[string]float64 // points by meaning, of the last good Read
 	raw     map[string]uint64
@@ -148,7 +149,7 @@ func (d *device) poll(ctx context.Context) error {
 		if err := d.p.Identify(ctx, d.r); err != nil {
 			return err
 		}
-		d.identified, d.slowAt = true, time.Time{}
+		d.identified, d.slowAt, d.connects = true, time.Time{}, d.connected()
 	}
 	due := d.fast
 	now := d.now()
@@ -164,7 +165,24 @@ func (d *device) poll(ctx context.Context) error {
 	if slow {
 		d.slowAt = now
 	}
+	if d.connects != d.connected() { // on the way, and mended by the bus
+		d.identified = false
+		d.order.forget()
+	}
 	return nil
+}
+
+// connector is a unit that knows how often its bus was connected anew. A device
+// whose connection broke may have restarted, even where the bus mended it.
+type connector interface {
+	Connects() uint64
+}
+
+func (d *device) connected() uint64 {
+	if c, ok := d.r.(connector); ok {
+		return c.Connects()
+	}
+	return 0
 }
 
 // doubt has the device identified again, and everything written again: what

@@ -31,13 +31,13 @@ func (d *inhibitor) Read(ctx context.Context) (drivers.Reading, error) {
 	if err := d.read(ctx); err != nil {
 		return drivers.Reading{}, err
 	}
-	if d.held {
-		if err := d.update(ctx); err != nil {
+	now := d.now()
+	usage := d.usage(now)
+	if d.held && !usage.Decide(now, true, d.wanted && now.Before(d.until), d.limits()) {
+		if err := d.allow(ctx); err != nil {
 			d.notes = append(d.notes, err.Error())
 		}
 	}
-	now := d.now()
-	usage := d.usage(now)
 	r := &d.reading
 	if _, ok := d.raw["inhibited"]; !ok {
 		r.Inhibited = d.held

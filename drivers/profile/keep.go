@@ -2,7 +2,6 @@ package profile
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -83,28 +82,32 @@ func (d *device) afford(all []request) error {
 
 // count notes the writes of registers with a budget before they go out: a crash
 // in between costs one of the budget, not one of the register's life.
-func (d *device) count(all []request) error {
+func (d *device) count(req request) error {
 	now, counted := d.now(), false
-	for _, req := range all {
-		for _, p := range req {
-			if p.reg.Interval == 0 && p.reg.PerDay == 0 {
-				continue
-			}
-			if d.kept.Writes == nil {
-				d.kept.Writes = map[string][]int64{}
-			}
-			times := append(recent(d.kept.Writes[p.reg.Name], now), now.Unix())
-			d.kept.Writes[p.reg.Name] = times[max(0, len(times)-max(p.reg.PerDay, 1)):]
-			counted = true
+	for _, p := range req {
+		if p.reg.Interval == 0 && p.reg.PerDay == 0 {
+			continue
 		}
+		if d.kept.Writes == nil {
+			d.kept.Writes = map[string][]int64{}
+		}
+		times := append(recent(d.kept.Writes[p.reg.Name], now), now.Unix())
+		d.kept.Writes[p.reg.Name] = times[max(0, len(times)-max(p.reg.PerDay, 1)):]
+		counted = true
 	}
 	if !counted {
 		return nil
 	}
-	if err := d.remember(); err != nil {
-		return errors.Join(err, errors.New("a register that wears out is not written uncounted"))
+	return d.remember()
+}
+
+// uncount takes back the last count; memory on disk follows with the next one.
+func (d *device) uncount(req request) {
+	for _, p := range req {
+		if times := d.kept.Writes[p.reg.Name]; len(times) > 0 && (p.reg.Interval > 0 || p.reg.PerDay > 0) {
+			d.kept.Writes[p.reg.Name] = times[:len(times)-1]
+		}
 	}
-	return nil
 }
 
 // recent returns the times of the last 24 h. Times far ahead are from a clock

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"nominald/drivers"
@@ -125,7 +126,7 @@ func (d *device) attend(ctx context.Context) {
 	if o.key == "" || !now.Before(o.until) {
 		return
 	}
-	repeat := d.verify(now)
+	repeat := d.verify()
 	due := o.timer > 0 && now.Sub(o.at) >= d.renewEvery() && o.at.Add(o.timer).Before(o.until)
 	var err error
 	switch {
@@ -151,19 +152,19 @@ func (d *device) attend(ctx context.Context) {
 // verify holds the reading against the command. It returns true where the device
 // does not show it for the first time: some lose a write. What it does not show
 // after that either is a fault that people have to see.
-func (d *device) verify(now time.Time) (repeat bool) {
+func (d *device) verify() (repeat bool) {
 	o := &d.order
-	if t, ok := d.last["timer_s"]; ok && d.p.Fallback.Register != "" && !o.shows(t, now) {
+	if t, ok := d.last["timer_s"]; ok && d.p.Fallback.Register != "" && !o.shows(t, d.timerAt()) {
 		d.notes = append(d.notes, fmt.Sprintf("its timer reads %g s, set to %g s", t, o.timer.Seconds()))
 		o.forget()
 		return false
 	}
 	b := d.p.ReadBack
 	got := d.shown[b.Point]
-	if !got.OK || now.Sub(o.wrote) < b.After {
+	pt, _ := d.p.point(b.Point)
+	if !got.OK || d.readAt(pt).Sub(o.wrote) < b.After {
 		return false
 	}
-	pt, _ := d.p.point(b.Point)
 	want, ok := d.expected(pt)
 	within := math.Max(b.Tolerance, math.Abs(pt.Scale)/2) + 1e-6*math.Abs(want)
 	switch {
@@ -178,14 +179,32 @@ func (d *device) verify(now time.Time) (repeat bool) {
 	return false
 }
 
+// readAt is when a point was last read.
+func (d *device) readAt(pt Point) time.Time {
+	if pt.Slow {
+		return d.slowAt
+	}
+	return d.reading.At
+}
+
+// timerAt is when the point that shows the timer was last read.
+func (d *device) timerAt() time.Time {
+	i := slices.IndexFunc(d.p.Points, func(pt Point) bool { return pt.Meaning == "timer_s" })
+	return d.readAt(d.p.Points[i])
+}
+
 // timerSlack is how far a timer that counts down may be ahead of our clock.
 const timerSlack = 5.0
 
 // shows tells whether a timer of so many seconds can be the one that was set: it
-// stays as it was set, or counts down since.
-func (o *order) shows(seconds float64, now time.Time) bool {
+// stays as it was set, or counts down since. One that was read before tells
+// nothing.
+func (o *order) shows(seconds float64, read time.Time) bool {
+	if read.Before(o.at) {
+		return true
+	}
 	set := o.timer.Seconds()
-	return seconds <= set+1 && seconds > 0 && seconds >= set-now.Sub(o.at).Seconds()-timerSlack
+	return seconds <= set+1 && seconds > 0 && seconds >= set-read.Sub(o.at).Seconds()-timerSlack
 }
 
 // expected is what a point shows when the device holds the command: what was

@@ -131,7 +131,7 @@ func (d *thermostat) move(ctx context.Context, user, target float64, valid time.
 		standing = d.kept.SentC
 	}
 	if near(standing, target) && !d.unsure {
-		if d.order.key == "" || !d.kept.On {
+		if d.order.key == "" && (!d.kept.On || near(d.reading.SetpointC.V, target)) {
 			return nil // it stands there already, from before a restart or by the occupant
 		}
 		return d.command(ctx, d.p.Command.Apply, values{"command": target}, target, valid)

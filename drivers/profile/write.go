@@ -130,22 +130,38 @@ func (d *device) send(ctx context.Context, steps []Step, v values, free bool) er
 			return err
 		}
 	}
-	saved := d.count(all)
-	if saved != nil && !free {
-		return saved
-	}
+	var problems []error
 	for _, req := range all {
-		var regs []uint16
-		for _, p := range req {
-			regs = append(regs, p.regs...)
+		if err := d.count(req); err != nil {
+			problems = append(problems, err)
+			if !free {
+				break
+			}
 		}
-		first := req[0].reg
-		if err := d.r.Write(ctx, byte(first.Function), first.at(d.params.Channel), regs); err != nil {
-			d.doubt(err)
-			return errors.Join(fmt.Errorf("write %s: %w", first.Name, err), saved)
+		if err := d.transmit(ctx, req); err != nil {
+			problems = append(problems, err)
+			break
 		}
 	}
-	return saved
+	return errors.Join(problems...)
+}
+
+// transmit writes one request. What the device refused does not wear it out.
+func (d *device) transmit(ctx context.Context, req request) error {
+	var regs []uint16
+	for _, p := range req {
+		regs = append(regs, p.regs...)
+	}
+	first := req[0].reg
+	err := d.r.Write(ctx, byte(first.Function), first.at(d.params.Channel), regs)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, drivers.ErrRefused) || errors.Is(err, drivers.ErrBusy) {
+		d.uncount(req)
+	}
+	d.doubt(err)
+	return fmt.Errorf("write %s: %w", first.Name, err)
 }
 
 // differing leaves out requests whose registers are written on change only and
