@@ -31,6 +31,8 @@ var layers = []struct {
 	{"gateway/notify", nil},
 	{"gateway/status", []string{"dispatch", "drivers"}},
 	{"gateway/web", nil},
+	{"gateway/scan", []string{"drivers"}},
+	{"gateway/commission", []string{"drivers", "gateway/config"}},
 	{"gateway/sim", []string{"gateway/sim", "gateway/config", "drivers"}},
 	{"dispatch", nil},
 	{"dispatch/leap", []string{"dispatch"}},

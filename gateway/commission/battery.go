@@ -39,7 +39,7 @@ func (s *session) proveBattery(ctx context.Context, d *tested) {
 	} else if err := b.rest(ctx); err != nil {
 		skip(verdictOf(err), err.Error())
 		return
-	} else if b.powerW, b.why = b.limits().Choose(); b.powerW == 0 {
+	} else if b.powerW, b.why = b.atRest().Choose(); b.powerW == 0 {
 		skip(Skipped, b.why)
 		return
 	} else {
@@ -89,12 +89,17 @@ func (b *batteryTest) rest(ctx context.Context) error {
 	return b.watch(ctx, b.d, b.r, b.t.Rest, true, nil)
 }
 
-func (b *batteryTest) limits() Limits {
-	site := MeasureNoise(b.r.site)
+// atRest takes the limits from what was recorded at rest.
+func (b *batteryTest) atRest() Limits {
+	b.noise.NoiseW = max(b.noise.NoiseW, MeasureNoise(b.r.site).NoiseW)
+	return b.limits(median(watts(b.r.site)))
+}
+
+func (b *batteryTest) limits(netW float64) Limits {
 	c := b.site.Config.Site
-	return Limits{WantW: b.o.PowerW, NetW: median(watts(b.r.site)), MaxImportW: c.MaxImportW, MaxExportW: c.MaxExportW,
+	return Limits{WantW: b.o.PowerW, NetW: netW, MaxImportW: c.MaxImportW, MaxExportW: c.MaxExportW,
 		MaxDischargeW: b.d.last.MaxDischargeW, MaxChargeW: b.d.last.MaxChargeW, SoC: b.d.last.SoC,
-		ReserveSoC: b.d.cfg.ReserveSoC, NoiseW: max(b.noise.NoiseW, site.NoiseW)}
+		ReserveSoC: b.d.cfg.ReserveSoC, NoiseW: b.noise.NoiseW}
 }
 
 // both records the step there and back and judges sign and step by it.
@@ -120,7 +125,7 @@ func (b *batteryTest) there(ctx context.Context) error {
 	if err := b.apply(ctx, b.d, drivers.Command{PowerW: b.powerW}); err != nil {
 		return err
 	}
-	before, noise := median(watts(b.r.site)), max(b.noise.NoiseW, MeasureNoise(b.r.site).NoiseW)
+	before, noise := median(watts(b.r.site)), b.noise.NoiseW
 	return b.watch(ctx, b.d, b.r, b.o.For, true, func() (bool, error) {
 		if WrongWay(since(b.r.site, b.on), before, -b.powerW, noise, wrongSamples) {
 			b.wrong = true

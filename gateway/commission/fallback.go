@@ -23,7 +23,7 @@ func (b *batteryTest) fallback(ctx context.Context) {
 	}
 	b.tell("  %s gets %.0f W once more, not renewed: it must let go by itself within %v", b.d.cfg.Name, w, b.limitOf(b.d))
 	b.powerW = w
-	tolerance := max(0.3*math.Abs(w), 3*MeasureNoise(b.r.device).NoiseW)
+	tolerance := 0.3 * math.Abs(w)
 	r, reached, err := b.unrenewed(ctx, b.d, drivers.Command{PowerW: w}, func(r *recording) bool {
 		return math.Abs(r.device[len(r.device)-1].W-w) <= tolerance
 	}, b.guard)
@@ -34,10 +34,8 @@ func (b *batteryTest) fallback(ctx context.Context) {
 // be doing by itself, inside the owner's limits.
 func (b *batteryTest) fallbackPower() (powerW float64, why string) {
 	idle, _ := powerOf(b.d.first)
-	limits := b.limits()
-	if len(b.r.site) == 0 { // no meter: what a discharge does to the site is not known
-		limits.NetW = 0
-	}
+	// Without a meter it counts as drawing nothing, so nothing is discharged.
+	limits := b.limits(median(watts(last(b.r.site, 0.1))))
 	w, why := limits.Choose()
 	if w == 0 {
 		return 0, why
