@@ -36,6 +36,9 @@ func (g *Gateway) show(in plan.Input, d plan.Decision) {
 	for i, u := range g.units {
 		st.Devices = append(st.Devices, showDevice(u, u.port.Snapshot(), in.Devices[i], d.Devices[i], g.cfg.Site.Armed))
 	}
+	st.Buses = showBuses(g.workers)
+	st.Inputs = g.showInputs()
+	st.Events = g.lookAround(in.Now, st.Inputs)
 	st.Next = g.next(in.Now)
 	st.Store = g.storeState()
 	st.Alarms = g.alarms(in, st)
