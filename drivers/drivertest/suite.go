@@ -44,11 +44,20 @@ type Bench struct {
 	Fallback func() time.Duration
 	// ClearFallback sets that timer to 0 from outside.
 	ClearFallback func()
+	// FallsBack is true for a device that ends a command by itself though its
+	// timer can not be seen as above.
+	FallsBack bool
 
 	// Break makes the device fail; FaultNone mends it. Faults lists those it
 	// can have.
 	Break  func(FaultKind)
 	Faults []FaultKind
+	// Reboot has the device close the connection at each of the next requests,
+	// so many, and lose its command; nil if it can not.
+	Reboot func(hangUps int)
+	// Settle lets the least time between two writes go by; nil for a device
+	// without.
+	Settle func()
 	// StrayWrites returns writes to registers that a driver must not touch.
 	StrayWrites func() []Request
 }
@@ -76,6 +85,7 @@ func Run(t *testing.T, open func(*testing.T) *Bench) {
 		{"a repeated command renews the fallback", commanded && b.Fallback != nil, fallbackIsRenewed},
 		{"release leaves the device neutral", commanded, releaseIsNeutral},
 		{"faults have their class and give no value", true, faultsAreClassed},
+		{"a reboot is noticed and the command given again", commanded && b.Reboot != nil, rebootIsNoticed},
 		{"a meter takes no command", b.Kind == drivers.Meter, meterRefuses},
 	}
 	for _, p := range parts {
@@ -130,7 +140,7 @@ func readIsFresh(t *testing.T, b *Bench) {
 	if about.Detail == "" {
 		t.Error("Describe: no detail after a Read")
 	}
-	if want := b.Fallback != nil; len(b.Cases) > 0 && about.Fallback != want {
+	if want := b.Fallback != nil || b.FallsBack; len(b.Cases) > 0 && about.Fallback != want {
 		t.Errorf("Describe: fallback %v, want %v", about.Fallback, want)
 	}
 }
@@ -163,7 +173,7 @@ func commandArrives(t *testing.T, b *Bench) {
 		for range 2 { // the second must change nothing
 			mustApply(t, b, c.Command)
 			got, active := b.Commanded()
-			if !active || math.Abs(got-c.Want) > b.Step {
+			if !active || !(math.Abs(got-c.Want) <= b.Step) {
 				t.Fatalf("Apply %+v: device is told %g (active %v), want %g", c.Command, got, active, c.Want)
 			}
 			if got*c.Want < 0 {
@@ -241,6 +251,32 @@ func heals(t *testing.T, b *Bench, f FaultKind) {
 		}
 	}
 	t.Fatalf("fault %v is mended, Read still fails: %v", f, err)
+}
+
+// rebootIsNoticed has the device reboot in mid-transaction: with one connection
+// lost, which the line may mend on its own, and with several.
+func rebootIsNoticed(t *testing.T, b *Bench) {
+	c := b.Cases[0]
+	for _, hangUps := range []int{3, 1} {
+		mustRead(t, b)
+		if b.Settle != nil {
+			b.Settle()
+		}
+		mustApply(t, b, c.Command)
+		b.Reboot(hangUps)
+		for range hangUps {
+			_, _ = b.Device.Read(bounded(t)) // fails, or not: the line decides
+		}
+		heals(t, b, FaultHangUp)
+		if b.Settle != nil {
+			b.Settle()
+		}
+		mustApply(t, b, c.Command)
+		if got, active := b.Commanded(); !active || !(math.Abs(got-c.Want) <= b.Step) {
+			t.Errorf("after a reboot with %d lost connections and Apply %+v: the device is told %g (active %v), want %g",
+				hangUps, c.Command, got, active, c.Want)
+		}
+	}
 }
 
 func meterRefuses(t *testing.T, b *Bench) {

@@ -261,6 +261,33 @@ func (t *Twin) Step(dt time.Duration) {
 	t.chase(dt)
 }
 
+// Scramble leaves arbitrary values in all writable registers of the channel, as
+// another controller or a crash does.
+func (t *Twin) Scramble(random func() uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.places {
+		if p.channel != t.channel {
+			continue
+		}
+		regs := layoutOf(p.reg.Type).split(random())
+		if p.table == "coil" && !p.reg.Raw {
+			regs[0] &= 1
+		}
+		t.store(p.span, regs)
+		t.wrote[p.reg.Name] = layoutOf(p.reg.Type).join(regs)
+	}
+	nan := math.NaN()
+	t.now, t.left = state{unclear, Commanded{PowerW: nan, CurrentA: nan, SetpointC: nan}}, 0
+	for _, p := range t.plans {
+		if cmd, ok := t.match(p); ok {
+			t.now = state{p.name, cmd}
+			break
+		}
+	}
+	t.settle()
+}
+
 // neutral has this channel's registers hold what they do when nobody commands.
 func (t *Twin) neutral() {
 	t.now, t.left = state{plan: released}, 0
@@ -273,6 +300,8 @@ func (t *Twin) neutral() {
 		t.store(p.span, layoutOf(p.reg.Type).split(raw))
 		if p.channel == t.channel {
 			t.wrote[p.reg.Name] = raw
+		} else if t.codes(p.reg) {
+			t.store(p.span, []uint16{0}) // its contact
 		}
 	}
 }

@@ -70,6 +70,20 @@ func (t *Twin) Unset(meaning string) (ok bool) {
 	return len(points) > 0
 }
 
+// Force puts a value in its unit into one point, plausible or not; not ok where
+// its type can not hold it or the value would say "unset".
+func (t *Twin) Force(name string, v float64) (ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, pt := range t.p.Points {
+		if pt.Name == name {
+			pt.Min, pt.Max = nil, nil
+			_, ok = t.put(pt, v)
+		}
+	}
+	return ok
+}
+
 func (t *Twin) points(meaning string) []profile.Point {
 	var out []profile.Point
 	for _, pt := range t.p.Points {
@@ -120,6 +134,9 @@ func (t *Twin) share(points []profile.Point, v float64) (shown float64, ok bool)
 			able++
 		}
 	}
+	if able == 0 {
+		return 0, false
+	}
 	for _, pt := range points {
 		part := 0.0
 		if _, _, fits := rawOf(pt, v); fits {
@@ -138,6 +155,13 @@ func (t *Twin) share(points []profile.Point, v float64) (shown float64, ok bool)
 
 // put writes a value into a point's registers and returns what they show.
 func (t *Twin) put(pt profile.Point, v float64) (shown float64, ok bool) {
+	if isTruth(pt.Meaning) {
+		whole, ok := t.truth(pt, v != 0)
+		if ok {
+			t.fill(pt, whole)
+		}
+		return v, ok
+	}
 	raw, shown, ok := rawOf(pt, v)
 	if ok {
 		t.lay(pt, raw)
@@ -146,65 +170,103 @@ func (t *Twin) put(pt profile.Point, v float64) (shown float64, ok bool) {
 }
 
 // lay writes a raw value into a point's registers, beside other points' bits.
-func (t *Twin) lay(pt profile.Point, raw uint64) {
-	s, l := t.span(pt), layoutOf(pt.Type)
-	if mask := pt.Mask; mask != 0 || pt.Shift != 0 {
-		if mask == 0 {
-			mask = math.MaxUint64 << pt.Shift
-		}
-		raw = l.join(t.load(s))&^mask | raw<<pt.Shift&mask
-	}
-	t.store(s, l.split(raw))
+func (t *Twin) lay(pt profile.Point, raw uint64) { t.fill(pt, t.merged(pt, raw)) }
+
+// fill writes the registers of a point, which may be writable ones.
+func (t *Twin) fill(pt profile.Point, whole uint64) {
+	s := t.span(pt)
+	t.store(s, layoutOf(pt.Type).split(whole))
 	for _, p := range t.places {
 		if p.channel == t.channel && p.span == s {
-			t.wrote[p.reg.Name] = raw
+			t.wrote[p.reg.Name] = layoutOf(p.reg.Type).join(t.load(s))
 		}
 	}
+}
+
+// merged is a point's raw value with the other bits of its registers.
+func (t *Twin) merged(pt profile.Point, raw uint64) uint64 {
+	mask := pt.Mask
+	if mask == 0 && pt.Shift == 0 {
+		return raw
+	}
+	if mask == 0 {
+		mask = math.MaxUint64 << pt.Shift
+	}
+	return layoutOf(pt.Type).join(t.load(t.span(pt)))&^mask | raw<<pt.Shift&mask
 }
 
 // rawOf returns the raw value of one point, before its shift, and what that
 // shows; not ok where the point can not show it.
 func rawOf(pt profile.Point, v float64) (raw uint64, shown float64, ok bool) {
 	l, scale := layoutOf(pt.Type), scaleOf(pt.Scale)
-	most := uint64(math.MaxUint64)
 	if pt.Mask != 0 || pt.Shift != 0 {
 		l = layout{words: l.words} // bits have no sign
-		if pt.Mask != 0 {
-			most = pt.Mask >> pt.Shift
-		}
-	}
-	if pt.Meaning == "connected" || pt.Meaning == "on" || pt.Meaning == "inhibited" {
-		raw, ok = truth(pt, v != 0, most)
-		return raw, v, ok
 	}
 	raw, ok = l.raw(v / scale)
 	shown = l.number(raw) * scale
 	outside := (pt.Min != nil && shown < *pt.Min) || (pt.Max != nil && shown > *pt.Max)
-	return raw, shown, ok && raw <= most && !outside && !slices.Contains(pt.Unset, raw)
+	return raw, shown, ok && inMask(pt, raw) && !outside && !slices.Contains(pt.Unset, raw)
 }
 
-// truth returns the raw value that means yes or no: with words, yes is any that
-// has a word.
-func truth(pt profile.Point, yes bool, most uint64) (uint64, bool) {
-	if len(pt.Words) == 0 {
-		if !yes {
-			return 0, true
-		}
-		if most == math.MaxUint64 {
-			most = 1
-		}
-		return most, true
+// mostRaw is the largest raw value of a point.
+func mostRaw(pt profile.Point) uint64 {
+	if pt.Mask != 0 {
+		return pt.Mask >> pt.Shift
 	}
-	words := slices.Sorted(maps.Keys(pt.Words))
-	if yes {
-		return words[0], words[0] <= most
+	return math.MaxUint64
+}
+
+// inMask tells whether all bits of a raw value are the point's own.
+func inMask(pt profile.Point, raw uint64) bool {
+	return pt.Mask == 0 || raw<<pt.Shift&pt.Mask == raw<<pt.Shift
+}
+
+func isTruth(meaning string) bool {
+	return meaning == "connected" || meaning == "on" || meaning == "inhibited"
+}
+
+// truth returns what the registers of a point hold for yes or no: with words, yes
+// is any value that has a word, otherwise any but 0. It is one that the identity
+// accepts, where there is one.
+func (t *Twin) truth(pt profile.Point, yes bool) (whole uint64, ok bool) {
+	for raw := uint64(0); raw <= min(mostRaw(pt), math.MaxUint16); raw++ {
+		_, named := pt.Words[raw]
+		means := raw != 0
+		if len(pt.Words) > 0 {
+			means = named
+		}
+		if means != yes || !inMask(pt, raw) || slices.Contains(pt.Unset, raw) {
+			continue
+		}
+		candidate := t.merged(pt, raw)
+		if t.accepted(pt, candidate) {
+			return candidate, true
+		}
+		for _, c := range t.p.Identity { // other bits beside the point's may be needed
+			for _, one := range c.OneOf {
+				if c.Address == pt.Address && pt.Mask != 0 && one&pt.Mask == raw<<pt.Shift && t.accepted(pt, one) {
+					return one, true
+				}
+			}
+		}
+		if !ok {
+			whole, ok = candidate, true
+		}
 	}
-	return unnamed(pt, most)
+	return whole, ok
+}
+
+// accepted tells whether the identity takes a value in a point's registers.
+func (t *Twin) accepted(pt profile.Point, raw uint64) bool {
+	return !slices.ContainsFunc(t.p.Identity, func(c profile.Check) bool {
+		same := table(c.Table) == table(pt.Table) && c.Address == pt.Address && layoutOf(c.Type).words == layoutOf(pt.Type).words
+		return same && c.Type != "text" && !agrees(c, raw)
+	})
 }
 
 // unnamed is the least raw value that has no word.
-func unnamed(pt profile.Point, most uint64) (uint64, bool) {
-	for raw := uint64(0); raw <= most; raw++ {
+func unnamed(pt profile.Point) (uint64, bool) {
+	for raw := uint64(0); raw <= min(mostRaw(pt), math.MaxUint16); raw++ {
 		if _, named := pt.Words[raw]; !named && !slices.Contains(pt.Unset, raw) {
 			return raw, true
 		}
@@ -252,7 +314,7 @@ func (t *Twin) settle() {
 		t.mirror("setpoint_c", t.user["setpoint_c"])
 	}
 	for _, pt := range t.p.Points {
-		if pt.Name != "" && (pt.Name == t.p.ReadBack.Point) && !t.shared(pt) {
+		if pt.Name != "" && (pt.Name == t.p.ReadBack.Point) && !t.echoes(pt) {
 			t.put(pt, t.expected(pt))
 		}
 	}
@@ -271,12 +333,26 @@ func (t *Twin) mirror(meaning string, v float64) {
 // shared tells whether a point is a register that the command in force has
 // written and that reads back as written.
 func (t *Twin) shared(pt profile.Point) bool {
-	s := t.span(pt)
 	i := slices.IndexFunc(t.plans, func(p plan) bool { return p.name == t.now.plan })
-	return slices.ContainsFunc(t.places, func(p place) bool {
-		return p.channel == t.channel && p.span == s && p.reg.Type == pt.Type && !t.codes(p.reg) &&
-			i >= 0 && t.plans[i].touches([]string{p.reg.Name})
+	reg, ok := t.echo(pt)
+	return ok && i >= 0 && t.plans[i].touches([]string{reg.Name})
+}
+
+// echoes tells whether a point is a register that reads back as written.
+func (t *Twin) echoes(pt profile.Point) bool {
+	_, ok := t.echo(pt)
+	return ok
+}
+
+func (t *Twin) echo(pt profile.Point) (profile.Register, bool) {
+	s := t.span(pt)
+	i := slices.IndexFunc(t.places, func(p place) bool {
+		return p.channel == t.channel && p.span == s && p.reg.Type == pt.Type && !t.codes(p.reg)
 	})
+	if i < 0 {
+		return profile.Register{}, false
+	}
+	return t.places[i].reg, true
 }
 
 // codes tells whether what is written to a relay's register are words of the

@@ -28,7 +28,7 @@ func (t *Twin) Read(function byte, addr, count uint16) ([]uint16, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	name := tableOf(function)
-	if name == "" || !t.has(name) {
+	if name == "" || !(t.has(name) || t.lenient) {
 		return nil, IllegalFunction
 	}
 	most := t.p.MaxRegisters
@@ -41,7 +41,7 @@ func (t *Twin) Read(function byte, addr, count uint16) ([]uint16, error) {
 	if count == 0 || int(count) > most {
 		return nil, IllegalValue
 	}
-	if !t.readable(span{name, int(addr), int(addr) + int(count)}) {
+	if !t.lenient && !t.readable(span{name, int(addr), int(addr) + int(count)}) {
 		return nil, IllegalAddress
 	}
 	from := t.cells
@@ -51,7 +51,7 @@ func (t *Twin) Read(function byte, addr, count uint16) ([]uint16, error) {
 	out := make([]uint16, count)
 	for i := range out {
 		v, listed := from[cell{name, addr + uint16(i)}]
-		if !listed {
+		if !listed && !t.lenient {
 			v = 0xDEAD // what lies between the values is nobody's business
 		}
 		out[i] = v
@@ -95,12 +95,24 @@ func (t *Twin) readable(r span) bool {
 func (t *Twin) Write(function byte, addr uint16, values []uint16) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	before := make([]uint16, len(values))
+	for i := range before {
+		before[i] = t.cells[cell{written(function), addr + uint16(i)}]
+	}
 	err := t.take(function, addr, values)
-	t.log = append(t.log, Write{Function: function, Addr: addr, Values: slices.Clone(values), Refused: err})
+	t.log = append(t.log, Write{Function: function, Addr: addr, Values: slices.Clone(values), Before: before, Refused: err})
 	if err != 0 {
 		return err
 	}
 	return nil
+}
+
+// written names the table that a writing function writes.
+func written(function byte) string {
+	if function == 5 || function == 15 {
+		return "coil"
+	}
+	return "holding"
 }
 
 // take checks a write, then does it.
@@ -108,10 +120,7 @@ func (t *Twin) take(function byte, addr uint16, values []uint16) Exception {
 	if len(values) == 0 || ((function == 5 || function == 6) && len(values) != 1) {
 		return IllegalValue
 	}
-	name := "holding"
-	if function == 5 || function == 15 {
-		name = "coil"
-	}
+	name := written(function)
 	var targets []place
 	for at := int(addr); at < int(addr)+len(values); {
 		p, ok := t.placeAt(name, at)

@@ -31,6 +31,8 @@ const (
 // Error says which refusal it is.
 func (e Exception) Error() string {
 	switch e {
+	case 0:
+		return "carried out"
 	case IllegalFunction:
 		return "exception 1: illegal function"
 	case IllegalAddress:
@@ -47,6 +49,7 @@ type Write struct {
 	Function byte
 	Addr     uint16
 	Values   []uint16
+	Before   []uint16  // what was there
 	Refused  Exception // 0 where it was carried out
 }
 
@@ -63,21 +66,22 @@ type Twin struct {
 	p       *profile.Profile
 	channel uint16 // from 0
 
-	mu     sync.Mutex
-	site   Site
-	cells  map[cell]uint16
-	spans  []span             // every value, as what may be read whole
-	places []place            // every writable register of every channel
-	wrote  map[string]uint64  // raw values of this channel's writable registers
-	user   map[string]float64 // what was last measured, by meaning
-	plans  []plan             // the command sequences
-	now    state              // what the device is commanded to do
-	left   time.Duration      // until the fallback; 0 where it does not run
-	log    []Write            // since the last call of Writes
-	deaf   bool               // writes are acknowledged and do nothing
-	frozen map[cell]uint16    // what reads show instead of the cells
-	lag    time.Duration      // of a measured power behind its command; 0 does not follow
-	power  float64            // what it measures then, in W
+	mu      sync.Mutex
+	site    Site
+	cells   map[cell]uint16
+	spans   []span             // every value, as what may be read whole
+	places  []place            // every writable register of every channel
+	wrote   map[string]uint64  // raw values of this channel's writable registers
+	user    map[string]float64 // what was last measured, by meaning
+	plans   []plan             // the command sequences
+	now     state              // what the device is commanded to do
+	left    time.Duration      // until the fallback; 0 where it does not run
+	log     []Write            // since the last call of Writes
+	lenient bool               // reads of what does not exist give 0
+	deaf    bool               // writes are acknowledged and do nothing
+	frozen  map[cell]uint16    // what reads show instead of the cells
+	lag     time.Duration      // of a measured power behind its command; 0 does not follow
+	power   float64            // what it measures then, in W
 }
 
 // cell is one register or bit.
@@ -131,6 +135,9 @@ func (t *Twin) boot() {
 			t.exist(table(pt.Table), pt.Address+channel*pt.Stride, layoutOf(pt.Type).words)
 		}
 		for _, r := range t.p.Writable {
+			if r.Stride == 0 && channel != t.channel {
+				continue // one register for all channels
+			}
 			s := t.exist(table(r.Table), r.Address+channel*r.Stride, layoutOf(r.Type).words)
 			t.places = append(t.places, place{reg: r, channel: channel, span: s})
 		}
@@ -140,7 +147,7 @@ func (t *Twin) boot() {
 		t.show(meaning, v)
 	}
 	for _, pt := range t.points("link") {
-		if raw, ok := unnamed(pt, math.MaxUint16); ok {
+		if raw, ok := unnamed(pt); ok {
 			t.lay(pt, raw)
 		}
 	}
@@ -175,12 +182,23 @@ func (t *Twin) identify() {
 		}
 		l := layoutOf(c.Type)
 		s := t.exist(table(c.Table), c.Address, l.words)
-		if raw := l.join(t.load(s)); len(c.OneOf) > 0 && !slices.Contains(c.OneOf, raw) {
+		switch raw := l.join(t.load(s)); {
+		case agrees(c, raw):
+		case len(c.OneOf) > 0:
 			t.store(s, l.split(t.wanted(c)))
-		} else if v := l.number(raw) * scaleOf(c.Scale); len(c.OneOf) == 0 && !(v >= c.Min && v <= c.Max) {
+		default:
 			t.store(s, l.split(between(l, c)))
 		}
 	}
+}
+
+// agrees tells whether a check takes a raw value.
+func agrees(c profile.Check, raw uint64) bool {
+	if len(c.OneOf) > 0 {
+		return slices.Contains(c.OneOf, raw)
+	}
+	v := layoutOf(c.Type).number(raw) * scaleOf(c.Scale)
+	return v >= c.Min && v <= c.Max
 }
 
 // wanted is the first value that a check accepts and that no point calls wrong.
@@ -250,10 +268,7 @@ func (t *Twin) Writes() []Write {
 func (t *Twin) Stray(w Write) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	name := "holding"
-	if w.Function == 5 || w.Function == 15 {
-		name = "coil"
-	}
+	name := written(w.Function)
 	for a := int(w.Addr); a < int(w.Addr)+len(w.Values); a++ {
 		if !slices.ContainsFunc(t.places, func(p place) bool {
 			return p.channel == t.channel && p.table == name && p.first <= a && a < p.end
@@ -262,6 +277,14 @@ func (t *Twin) Stray(w Write) bool {
 		}
 	}
 	return slices.ContainsFunc(t.p.Never, func(n uint16) bool { return n >= w.Addr && int(n) < int(w.Addr)+len(w.Values) })
+}
+
+// Lenient has reads of registers that do not exist answered with 0, as some
+// devices do, instead of refused.
+func (t *Twin) Lenient(on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lenient = on
 }
 
 // Deafen has the device acknowledge writes without doing them.
