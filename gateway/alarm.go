@@ -56,6 +56,11 @@ func (g *Gateway) alarms(in plan.Input, st status.Status) []status.Alarm {
 			add(status.Warning, "no-fallback", u.cfg.Name, "%s has no timer of its own: if this gateway dies it keeps its last command until the service releases it.", u.cfg.Name)
 		}
 	}
+	for _, input := range st.Inputs {
+		if input.Error != "" {
+			add(status.Error, "input-lost", input.Name, "Input %s can not be read and counts as pressed: %s", input.Name, input.Error)
+		}
+	}
 	g.slotAlarms(in, add)
 	for _, w := range g.cfg.Warnings {
 		add(status.Warning, "config", w, "%s", w)

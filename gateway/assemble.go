@@ -51,6 +51,8 @@ func (g *Gateway) connect() error {
 	if err != nil {
 		return err
 	}
+	g.inputs, g.lookout = openInputs(g.cfg, g.opts.contact), newLookout(&g.diary)
+	g.diary.note(g.started, status.Started, "", "nominald %s started.", g.opts.Version)
 	normals := g.events.normals(g.clock.Now())
 	for _, u := range g.units {
 		u.watch.restored, u.watch.vehicle = normals[u.cfg.Name], u.cfg.Kind == drivers.Charger

@@ -22,6 +22,7 @@ import (
 	"nominald/dispatch/leap"
 	"nominald/dispatch/plan"
 	"nominald/drivers/bus"
+	"nominald/drivers/gpio"
 	"nominald/gateway/clock"
 	"nominald/gateway/config"
 	"nominald/gateway/loadlog"
@@ -38,6 +39,8 @@ type Options struct {
 	Listener net.Listener
 	// Period is the time between two rounds; 0 is one second.
 	Period time.Duration
+	// contact opens an input's line; nil opens the real one.
+	contact func(line string, pull gpio.Pull) (gpio.Contact, error)
 	// Ready is called once when everything runs and each device was tried.
 	Ready func()
 }
@@ -63,6 +66,9 @@ type Gateway struct {
 
 	workers []*bus.Worker
 	units   []*unit
+	inputs  []*button
+	diary   diary
+	lookout *lookout // the control goroutine's
 	poller  *leap.Poller
 	control *control
 	board   *status.Board
@@ -110,10 +116,15 @@ func (g *Gateway) runTasks(ctx context.Context, ln net.Listener) error {
 		{"control", func(ctx context.Context) error { defer endBuses(); return g.control.run(ctx) }},
 		{"load log", g.loads.Run},
 		{"clock", g.clock.Run},
-		{"events", (&keeper{store: g.store, events: g.events, log: g.log, failed: g.noteStore}).run},
+		{"events", (&keeper{store: g.store, events: g.events, diary: &g.diary, log: g.log, failed: g.noteStore}).run},
 		{"http", func(ctx context.Context) error { return g.server.Serve(ctx, ln) }},
 		{"watchdog", g.sd.Run},
 		{"ready", g.awaitReady},
+	}
+	for _, b := range g.inputs {
+		tasks = append(tasks, task{"input " + b.cfg.Name, func(ctx context.Context) error {
+			return b.input.Run(ctx, func(s gpio.InputState) { g.seen(b, s) })
+		}})
 	}
 	// What could not be released must not be lost among the tasks that end.
 	left := make([]error, len(g.workers))

@@ -12,6 +12,7 @@ const (
 	pollStuck    = 60 * time.Second
 	controlStuck = 15 * time.Second
 	busStuck     = 45 * time.Second
+	inputStuck   = 15 * time.Second
 )
 
 // part is one thing that must make progress.
@@ -28,6 +29,9 @@ func (g *Gateway) parts() []part {
 	}
 	for _, w := range g.workers {
 		ps = append(ps, part{w.String(), w.Progress, busStuck})
+	}
+	for _, b := range g.inputs {
+		ps = append(ps, part{"input " + b.cfg.Name, b.input.Progress, inputStuck})
 	}
 	return ps
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"nominald/dispatch"
+	"nominald/gateway/status"
 	"nominald/gateway/store"
 )
 
@@ -78,16 +79,21 @@ func (g *Gateway) logChange(c dispatch.Change) {
 func (g *Gateway) Stop(actor string) error {
 	err := g.latch.stop(actor, g.clock.Now())
 	g.control.soon()
+	g.diary.note(g.clock.Now(), status.OwnerStop, "", "Stopped by %s.", actor)
 	g.log.Warn("owner stop", "by", actor)
 	return err
 }
 
-// Resume releases the owner's STOP.
+// Resume releases the owner's STOP, unless a button at the site still holds it.
 func (g *Gateway) Resume(actor string) error {
+	if by := g.pressed(); by != "" {
+		return fmt.Errorf("the site stays stopped by the %s", by)
+	}
 	if err := g.latch.resume(); err != nil {
 		return err
 	}
 	g.control.soon()
+	g.diary.note(g.clock.Now(), status.OwnerResume, "", "Resumed by %s.", actor)
 	g.log.Warn("owner resume", "by", actor)
 	return nil
 }
@@ -102,6 +108,15 @@ func (g *Gateway) restore() error {
 		g.log.Error("stored timeslot is damaged and left out; it is fetched again", "key", b.Key, "error", b.Reason)
 	}
 	g.schedule.Store(dispatch.NewSchedule(records))
+	err = g.store.Range(diaryBucket, "", "", func(key string, value []byte) error {
+		if err := g.diary.restore(value); err != nil {
+			g.log.Error("stored diary entry can not be read and is left out", "entry", key, "error", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	return g.store.Range(eventsBucket, "", "", func(key string, value []byte) error {
 		if err := g.events.restore(value, g.clock.Now()); err != nil {
 			g.log.Error("stored event can not be read and is left out", "event", key, "error", err)

@@ -20,6 +20,7 @@ const (
 type keeper struct {
 	store  *store.Store
 	events *events
+	diary  *diary
 	log    *slog.Logger
 	failed func(error) // nil error: writing works
 }
@@ -37,11 +38,13 @@ func (k *keeper) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			k.write(true)
+			k.writeDiary()
 			return nil
 		case now := <-look.C:
 			everything := now.After(all)
 			if everything {
 				all = now.Add(keepBatch)
+				k.writeDiary()
 			}
 			k.write(everything)
 			k.events.forget(now.Add(-keptInMemory))
@@ -57,6 +60,19 @@ func (k *keeper) write(all bool) {
 	err := k.store.AppendRows(eventsBucket, rows)
 	if err != nil {
 		k.events.again(rows)
+	}
+	k.failed(err)
+}
+
+// writeDiary stores what happened since it was last called.
+func (k *keeper) writeDiary() {
+	rows, upTo := k.diary.unsaved()
+	if len(rows) == 0 {
+		return
+	}
+	err := k.store.AppendRows(diaryBucket, rows)
+	if err == nil {
+		k.diary.wrote(upTo)
 	}
 	k.failed(err)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"nominald/drivers/gpio"
 	"nominald/gateway/config"
 	"nominald/gateway/sim"
 	"nominald/gateway/status"
@@ -28,6 +29,7 @@ type world struct {
 	leap     *sim.Leap
 	stopLeap context.CancelFunc
 	httpAddr string
+	contact  func(string, gpio.Pull) (gpio.Contact, error) // of inputs; nil is the real one
 }
 
 const (
@@ -122,7 +124,7 @@ func (w *world) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- Run(ctx, w.cfg, Options{Version: "test", Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
+		ended <- Run(ctx, w.cfg, Options{Version: "test", Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)), contact: w.contact,
 			Ready: func() { close(ready) }})
 	}()
 	stopped := false

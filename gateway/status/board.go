@@ -87,5 +87,11 @@ func withoutNil(s Status) Status {
 	if s.Alarms == nil {
 		s.Alarms = []Alarm{}
 	}
+	if s.Inputs == nil {
+		s.Inputs = []Input{}
+	}
+	if s.Events == nil {
+		s.Events = []Event{}
+	}
 	return s
 }

@@ -31,7 +31,42 @@ type Status struct {
 	Next   []Timeslot `json:"next"`
 	Store  StoreState `json:"store"`
 	Alarms []Alarm    `json:"alarms"`
+	// Inputs are the contacts on GPIO lines.
+	Inputs []Input `json:"inputs"`
+	// Events is what happened lately, newest first, at most 50.
+	Events []Event `json:"events"`
 }
+
+// Input is a contact on a GPIO line, as a STOP button.
+type Input struct {
+	Name    string `json:"name"`
+	Role    string `json:"role"`
+	Pressed bool   `json:"pressed"`
+	// Error is why the line can not be read; after 5 s it then counts as pressed.
+	Error string `json:"error"`
+}
+
+// Event is something that happened, for people who ask afterwards.
+type Event struct {
+	At   time.Time `json:"at"`   // by the gateway's clock, UTC
+	Kind string    `json:"kind"` // stable kebab-case code
+	// About names the device, bus or input; empty where it is the site.
+	About string `json:"about"`
+	Text  string `json:"text"` // one sentence for the operator
+}
+
+// The kinds of an Event.
+const (
+	DeviceLost  = "device-lost"
+	DeviceBack  = "device-back"
+	BusLost     = "bus-lost"
+	BusBack     = "bus-back"
+	InputLost   = "input-lost"
+	InputBack   = "input-back"
+	OwnerStop   = "owner-stop"
+	OwnerResume = "owner-resume"
+	Started     = "started"
+)
 
 // SiteInfo names the site. Timezone is an IANA name; the page shows local
 // times in it.
