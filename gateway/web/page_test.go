@@ -108,6 +108,38 @@ func TestPageShowsStatusLive(t *testing.T) {
 	}
 }
 
+// TestPageShowsWhatHappened: both moments of an adapter that was pulled and
+// plugged again stand on the page, in the site's own time, as text.
+func TestPageShowsWhatHappened(t *testing.T) {
+	now := slotStart().Add(12 * time.Minute)
+	s, url := startSite(t, now, "")
+	ctx := browser(t, 400, 900) // a telephone's width
+	before := sample(now)
+	before.Events = nil
+	s.board.Publish(before)
+	run(t, ctx, chromedp.Navigate(url))
+	becomes(t, ctx, `document.getElementById("events").hidden && !document.getElementById("events").nextElementSibling.hidden`)
+	after := sample(now.Add(time.Second))
+	pulled := slotStart().Add(5*time.Minute + 7*time.Second)
+	after.Events = []status.Event{
+		{At: pulled.Add(31 * time.Second), Kind: status.DeviceBack, About: "battery", Text: "battery answers again after 31s."},
+		{At: pulled, Kind: status.DeviceLost, About: "battery", Text: "battery does not answer: <i>no such file</i>"},
+	}
+	for len(after.Events) < 50 {
+		after.Events = append(after.Events, status.Event{At: pulled.Add(-time.Hour), Kind: status.Started, Text: "nominald started."})
+	}
+	s.board.Publish(after)
+	for _, want := range []string{
+		has("events", "battery answers again after 31s."), has("events", "17:05:38"),
+		has("events", "battery does not answer: <i>no such file</i>"), has("events", "17:05:07"),
+		`document.querySelectorAll("#events tbody tr").length === 12`,
+		`document.querySelector("#events tbody tr:nth-child(2) td.bad") !== null`,
+		`document.documentElement.scrollWidth <= window.innerWidth`,
+	} {
+		becomes(t, ctx, want)
+	}
+}
+
 func TestStopAsksThenPosts(t *testing.T) {
 	now := slotStart().Add(12 * time.Minute)
 	s, url := startSite(t, now, "")

@@ -140,6 +140,11 @@ func sample(now time.Time) status.Status {
 			Code: "device-offline", Level: status.Warning, Since: now.Add(-4 * time.Minute),
 			Text: "hvac-2 has not answered for 4 min: the battery gives its share.",
 		}},
+		Events: []status.Event{
+			{At: now.Add(-4 * time.Minute), Kind: status.DeviceLost, About: "hvac-2", Text: "hvac-2 does not answer: read holding registers 40+2: device does not answer"},
+			{At: now.Add(-2 * time.Hour), Kind: status.OwnerResume, Text: "Resumed by http 192.168.1.7."},
+			{At: now.Add(-26 * time.Hour), Kind: status.OwnerStop, Text: "Stopped by stop button red."},
+		},
 	}
 }
 

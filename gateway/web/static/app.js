@@ -111,6 +111,7 @@ function show() {
   showDevices();
   showMeters();
   showNext();
+  showEvents();
   byId("stop").hidden = status.stopped;
   byId("resume").hidden = !status.stopped;
   byId("stopped").hidden = !status.stopped;
@@ -231,6 +232,17 @@ function showNext() {
       ],
     };
   }));
+}
+
+// showEvents lists the latest of what was lost, came back, or was done by a
+// person; the status holds some more.
+function showEvents() {
+  table("events", status.events.slice(0, 12).map((e) => ({
+    cells: [
+      { text: `${day(e.at)} ${hms(e.at)}`, cls: "when" },
+      { text: e.text, cls: e.kind.endsWith("-lost") || e.kind === "owner-stop" ? "bad" : "" },
+    ],
+  })));
 }
 
 // ---- the link to the gateway
