@@ -15,6 +15,7 @@ type intake struct {
 	echo    bool // the request's own bytes must still come first
 	silent  bool // nothing came during the last read
 	wasted  int  // bytes that belonged to no frame
+	unclean bool // other things came before the reply, the echo may have been among them
 }
 
 // unclear tells whether silence would end something.
@@ -24,7 +25,7 @@ func (in *intake) unclear() bool { return in.have > 0 || in.wasted >= rtuLeast }
 // once that is whole.
 func (in *intake) take() ([]byte, error) {
 	w := in.wire
-	if in.echo || w.echo == echoUnknown {
+	if in.have > 0 && (in.echo || w.echo == echoUnknown) {
 		if wait, err := in.takeEcho(); wait || err != nil {
 			return nil, err
 		}
@@ -42,7 +43,9 @@ func (in *intake) take() ([]byte, error) {
 				return nil, fmt.Errorf("%w: %s", errDoubt, name(got[:size]))
 			}
 			w.stats.discarded.Add(1)
+			in.unclean = true
 		case junk:
+			in.unclean = true
 			in.wasted += size
 		}
 		in.drop(size)
@@ -103,7 +106,7 @@ func (in *intake) accept(size int) ([]byte, error) {
 	if err := checkReply(in.request[1:len(in.request)-2], reply[1:size-2]); err != nil {
 		return nil, err
 	}
-	if w.echo == echoUnknown && !looksAnswered(in.request) {
+	if w.echo == echoUnknown && !in.unclean && !looksAnswered(in.request) {
 		w.echo = noEcho
 	}
 	if reply[1]&0x80 != 0 {

@@ -18,16 +18,18 @@ import (
 //   - A function that the unit does not owe is told apart by the function, and
 //     so is its exception. Once it is answered, nothing older can come any
 //     more: a unit serves one request after the other.
-//   - A function that it does owe is preceded by a probe: a read of one item
-//     with another function, which settles the debt when it is answered, by an
-//     exception or otherwise.
-//   - Where no function is left, because the unit stays silent to all of them,
-//     reads are held back until the debt is lateLimit timeouts old. Writes go
-//     out nevertheless, but their acknowledgement counts for nothing.
+//   - A function that it does owe is preceded by a probe: a read of an item or
+//     two with another function, asked only after what is to be settled. Its
+//     answer, be it an exception, settles all that is older.
+//   - Where no function is left, because the unit is silent to those that it
+//     does not know, reads are held back until the debt is lateLimit timeouts
+//     old. Writes go out, also after a probe in vain, but what acknowledges
+//     them counts for nothing.
 //
 // What this rests on: a unit answers in the order in which it was asked, or
 // not later than lateLimit timeouts. A dead unit costs one timeout a try as
-// before, since after a probe in vain the request itself is not sent.
+// before, since after a probe in vain the request itself is not sent. Late
+// frames that are seen settle nothing: a device may put a wrong id on one.
 type ledger struct {
 	units map[byte]*debts
 }
@@ -40,7 +42,7 @@ const lateLimit = 10
 // do not know, instead of refusing them.
 const strikeLimit = 2
 
-// mostOwed bounds a unit's debts; a write on top of them is not sent.
+// mostOwed bounds a unit's debts; nothing is sent on top of them.
 const mostOwed = 16
 
 // debts are what one unit owes, oldest first.
@@ -51,8 +53,8 @@ type debts struct {
 
 type owed struct {
 	function byte
-	size     int // of the reply in order
-	probe    bool
+	size     int       // of the reply in order
+	silent   bool      // it was a probe, and nothing at all came back
 	until    time.Time // from then on it is given up
 }
 
@@ -73,7 +75,7 @@ func (l *ledger) of(unit byte, now time.Time) *debts {
 }
 
 // owe enters a request whose reply has not come.
-func (l *ledger) owe(request []byte, probe bool, until time.Time) {
+func (l *ledger) owe(request []byte, silent bool, until time.Time) {
 	if l.units == nil {
 		l.units = map[byte]*debts{}
 	}
@@ -82,24 +84,34 @@ func (l *ledger) owe(request []byte, probe bool, until time.Time) {
 		d = &debts{}
 		l.units[request[0]] = d
 	}
-	d.open = append(d.open, owed{request[1], answerSize(request), probe, until})
+	d.open = append(d.open, owed{request[1], answerSize(request), silent, until})
 }
 
-// settle enters that the unit has answered a request with a function that it
-// did not owe: nothing older can come.
-func (d *debts) settle(function byte) {
+// settle enters that the unit has answered with a function: what is older than
+// the oldest request with it can not come any more. It returns false where it
+// was owed already, so that the answer may be another request's.
+func (d *debts) settle(function byte) bool {
 	if d == nil {
-		return
+		return true
 	}
-	for _, o := range d.open {
-		if o.probe {
+	first := slices.IndexFunc(d.open, func(o owed) bool { return o.function == function })
+	older := d.open
+	if first >= 0 {
+		older = d.open[:first]
+	}
+	for _, o := range older {
+		if o.silent {
 			d.strikes[o.function]++
 		}
 	}
 	if function < 5 {
 		d.strikes[function] = 0
 	}
-	d.open = d.open[:0]
+	d.open = append(d.open[:0], d.open[len(older):]...)
+	for i, o := range d.open {
+		d.open[i].silent = o.silent && o.function != function
+	}
+	return first < 0
 }
 
 // owesFunction tells whether a reply with the function may still come.
@@ -118,44 +130,56 @@ func (d *debts) owesFrame(frame []byte) bool {
 	function := frame[1] &^ 0x80
 	for i, o := range d.open {
 		if o.function == function && (frame[1] != function || o.size == len(frame)) {
-			d.open[i].probe = false
+			d.open[i].silent = false
 			return true
 		}
 	}
 	return false
 }
 
-// probe chooses the function and count of a read whose answer is like nothing
-// that is owed. The function is 0 where there is none.
-func (d *debts) probe() (function byte, n uint16) {
+// probe chooses the function and count of a read whose answer settles what is
+// owed of a function. The probe's function is 0 where there is none.
+func (d *debts) probe(settles byte) (function byte, n uint16) {
+	if d == nil {
+		return 3, 1
+	}
 	best := strikeLimit
-	for _, f := range readFunctions() {
-		strikes := 0
-		if d != nil {
-			strikes = d.strikes[f]
-		}
-		if !d.owesFunction(f) && strikes < best {
-			function, best = f, strikes
+	for _, f := range [...]byte{3, 4, 1, 2} { // by how many devices know them
+		if f != settles && d.strikes[f] < best && d.asksAfter(f, settles) {
+			function, best = f, d.strikes[f]
 		}
 	}
-	// Also of another size, so that a reply under a wrong function does not do.
-	for n = 1; d != nil && function >= 3 && d.owesSize(rtuLeast+2*int(n)); {
+	// Of a size of its own, so that a reply under a wrong function does not do.
+	for n = 1; function >= 3 && d.owesSize(rtuLeast+2*int(n)); {
 		n++
 	}
 	return function, n
+}
+
+// asksAfter tells whether all that is owed of function f was asked after all
+// that is owed of the other function.
+func (d *debts) asksAfter(f, other byte) bool {
+	seen := false
+	for _, o := range d.open {
+		if seen && o.function == other {
+			return false
+		}
+		seen = seen || o.function == f
+	}
+	return true
 }
 
 func (d *debts) owesSize(size int) bool {
 	return slices.ContainsFunc(d.open, func(o owed) bool { return o.size == size })
 }
 
-// freed returns when the first of the debts with the function is given up.
-func (d *debts) freed(function byte) time.Time {
-	var at time.Time
-	for _, o := range d.open {
-		if o.function == function {
-			at = later(at, o.until)
-		}
-	}
-	return at
+// deaf tells whether a probe has met with silence.
+func (d *debts) deaf() bool {
+	return d != nil && slices.ContainsFunc(d.open, func(o owed) bool { return o.silent })
 }
+
+// full tells whether nothing more may be asked before something is settled.
+func (d *debts) full() bool { return d != nil && len(d.open) >= mostOwed }
+
+// freed returns when the oldest of the debts is given up.
+func (d *debts) freed() time.Time { return d.open[0].until }

@@ -94,7 +94,7 @@ func (s *slave) plug() {
 	s.mu.Lock()
 	s.port = master
 	s.mu.Unlock()
-	s.all.Go(func() { s.serve(master.Read, master.Write) })
+	s.all.Go(func() { s.serve(master.Read, master.Write, new(sync.Mutex)) })
 }
 
 // unplug takes the pty away, and the path with it.
@@ -105,14 +105,21 @@ func (s *slave) unplug() {
 	_ = s.port.Close()
 }
 
-// newSocketSlave is the same behind a serial device server.
+// newSocketSlave is the same behind a serial device server: one slave, which
+// is busy with one request at a time and whose replies go to whoever is
+// connected when they come.
 func newSocketSlave(t *testing.T) *slave {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	s := &slave{t: t, path: ln.Addr().String(), answer: rtuGood}
-	var mu sync.Mutex
+	var mu, busy sync.Mutex
 	var conns []net.Conn
+	latest := func(b []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return conns[len(conns)-1].Write(b)
+	}
 	s.all.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -122,7 +129,14 @@ func newSocketSlave(t *testing.T) *slave {
 			mu.Lock()
 			conns = append(conns, c)
 			mu.Unlock()
-			s.all.Go(func() { s.serve(c.Read, c.Write) })
+			s.all.Go(func() {
+				s.serve(func(b []byte) (int, error) {
+					busy.Unlock()
+					n, err := c.Read(b)
+					busy.Lock()
+					return n, err
+				}, latest, &busy)
+			})
 		}
 	})
 	t.Cleanup(func() {
@@ -139,7 +153,9 @@ func newSocketSlave(t *testing.T) *slave {
 
 // serve frames requests and has each answered. A pty whose slave side is
 // closed reads EIO until it is opened.
-func (s *slave) serve(read, write func([]byte) (int, error)) {
+func (s *slave) serve(read, write func([]byte) (int, error), busy sync.Locker) {
+	busy.Lock()
+	defer busy.Unlock()
 	buf, have := make([]byte, 1024), 0
 	for {
 		n, err := read(buf[have:])

@@ -106,7 +106,14 @@ func (w *rtuWire) exchange(ctx context.Context, request []byte, t Timing) ([]byt
 	if !owes && (w.echo != echoUnknown || !looksAnswered(request)) {
 		return w.attempt(ctx, request, t, false)
 	}
-	function, n := d.probe()
+	function, n := d.probe(request[1])
+	if owes && !reading(request) && d.deaf() {
+		function = 0
+	}
+	if function == 0 && reading(request) || d.full() {
+		return nil, offline(ctx, fmt.Errorf("the unit still owes a reply to function %d and can not be asked what tells it apart; asked again after %s",
+			request[1], time.Until(d.freed()).Round(time.Millisecond)))
+	}
 	if function != 0 {
 		probe := probeFrame(w.asked[:], request[0], function, uint16(request[2])<<8|uint16(request[3]), n)
 		w.stats.resyncs.Add(1)
@@ -117,11 +124,6 @@ func (w *rtuWire) exchange(ctx context.Context, request []byte, t Timing) ([]byt
 		if err := w.ready(ctx, request[0], t); err != nil {
 			return nil, err
 		}
-		return w.attempt(ctx, request, t, false)
-	}
-	if reading(request) || len(d.open) >= mostOwed {
-		return nil, offline(ctx, fmt.Errorf("the unit still owes a reply to function %d and is silent to the others; asked again after %s",
-			request[1], time.Until(d.freed(request[1])).Round(time.Millisecond)))
 	}
 	return w.attempt(ctx, request, t, false)
 }
@@ -139,17 +141,21 @@ func (w *rtuWire) attempt(ctx context.Context, request []byte, t Timing, probe b
 	w.done(ended, request[0], t)
 	w.took = ended.Sub(now)
 	w.failed = err != nil && !errors.Is(err, drivers.ErrRefused)
-	d := w.ledger.of(request[0], ended)
-	sure := !d.owesFunction(request[1]) && (w.echo != echoUnknown || !looksAnswered(request))
-	if !w.failed && sure {
-		d.settle(request[1])
-		return reply, err
+	sure := false
+	if !w.failed {
+		sure = w.ledger.of(request[0], ended).settle(request[1]) && (w.echo != echoUnknown || !looksAnswered(request))
 	}
-	w.ledger.owe(request, probe, ended.Add((lateLimit-1)*t.Timeout))
-	if !w.failed { // a write that had to go out though no probe could go before it
+	nothing := errors.Is(err, os.ErrDeadlineExceeded) && w.stats.bytesIn.Load() == before
+	if !sure {
+		w.ledger.owe(request, probe && nothing, ended.Add((lateLimit-1)*t.Timeout))
+	}
+	switch {
+	case sure, probe && !w.failed:
+		return reply, err
+	case !w.failed: // a write that had to go out though no probe could go before it
 		err = fmt.Errorf("%w: the write went out, but what came may be its echo or acknowledge an earlier one", errDoubt)
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && w.echo == echoUnknown && w.stats.bytesIn.Load() == before {
+	if nothing && w.echo == echoUnknown {
 		w.echo = noEcho // an echo comes at once, whatever the unit does
 	}
 	return nil, w.classify(ctx, err)

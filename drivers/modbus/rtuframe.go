@@ -145,7 +145,3 @@ func probeFrame(buf []byte, unit, function byte, addr, n uint16) []byte {
 	b = binary.BigEndian.AppendUint16(b, n)
 	return binary.LittleEndian.AppendUint16(b, crc16(b))
 }
-
-// readFunctions are those that a unit may be asked with no effect, by how many
-// devices know them.
-func readFunctions() [4]byte { return [4]byte{3, 4, 1, 2} }
