@@ -31,6 +31,9 @@ type order struct {
 // forget has the whole sequence written at the next Apply.
 func (o *order) forget() { o.key, o.again, o.fault = "", false, "" }
 
+// ranOut tells whether the device's timer ended the command.
+func (o *order) ranOut(now time.Time) bool { return o.timer > 0 && now.Sub(o.at) >= o.timer }
+
 // command makes the device follow a sequence: written whole where it is new or
 // doubtful, renewed where the device's timer asks for it, else left alone. What
 // fails midway leaves the state unknown, and the whole is repeated.
@@ -43,6 +46,9 @@ func (d *device) command(ctx context.Context, steps []Step, v values, want float
 	}
 	o, key := &d.order, rendered(writes)
 	o.until = now.Add(valid)
+	if o.ranOut(now) {
+		o.forget()
+	}
 	same := o.key == key
 	if o.key != "" && (same || now.Sub(o.changed) < d.p.MinInterval) {
 		// Of another command that comes too soon the bus applies the newest again.
@@ -52,7 +58,7 @@ func (d *device) command(ctx context.Context, steps []Step, v values, want float
 			}
 		}
 		if same && o.fault != "" {
-			return fmt.Errorf("%s %s: %w", d.p.Name, o.fault, drivers.ErrRefused)
+			return d.insist(ctx, now, valid)
 		}
 		return nil
 	}
@@ -67,6 +73,31 @@ func (d *device) command(ctx context.Context, steps []Step, v values, want float
 			o.sent[part.reg.Name] = part.regs
 		}
 	}
+	return nil
+}
+
+// insist writes a command that the device does not hold again, at most once in
+// the time that it has to show it, and refuses until a reading shows it.
+func (d *device) insist(ctx context.Context, now time.Time, valid time.Duration) error {
+	o := &d.order
+	if now.Sub(o.wrote) >= d.p.ReadBack.After {
+		if err := d.repeat(ctx, now, valid); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%s %s: %w", d.p.Name, o.fault, drivers.ErrRefused)
+}
+
+// repeat writes the whole command again.
+func (d *device) repeat(ctx context.Context, now time.Time, valid time.Duration) error {
+	o, timer := &d.order, d.timer(valid)
+	v := maps.Clone(o.values)
+	v["timer"] = timer.Seconds()
+	o.wrote = now
+	if err := d.send(ctx, o.steps, v, false); err != nil {
+		return err
+	}
+	o.at, o.timer = now, timer
 	return nil
 }
 
@@ -123,6 +154,9 @@ func (d *device) refresh(ctx context.Context, valid time.Duration) error {
 // device's timer end before its lease does? After the lease nothing is renewed.
 func (d *device) attend(ctx context.Context) {
 	o, now := &d.order, d.now()
+	if o.ranOut(now) {
+		o.forget()
+	}
 	if o.key == "" || !now.Before(o.until) {
 		return
 	}
@@ -131,12 +165,8 @@ func (d *device) attend(ctx context.Context) {
 	var err error
 	switch {
 	case repeat:
-		o.wrote, o.again = now, true
-		v := maps.Clone(o.values)
-		v["timer"] = d.timer(o.until.Sub(now)).Seconds()
-		if err = d.send(ctx, o.steps, v, false); err == nil {
-			o.at, o.timer = now, d.timer(o.until.Sub(now))
-		}
+		o.again = true
+		err = d.repeat(ctx, now, o.until.Sub(now))
 	case due:
 		err = d.refresh(ctx, o.until.Sub(now))
 	}
@@ -162,7 +192,7 @@ func (d *device) verify() (repeat bool) {
 	b := d.p.ReadBack
 	got := d.shown[b.Point]
 	pt, _ := d.p.point(b.Point)
-	if !got.OK || d.readAt(pt).Sub(o.wrote) < b.After {
+	if !got.OK {
 		return false
 	}
 	want, ok := d.expected(pt)
@@ -171,6 +201,7 @@ func (d *device) verify() (repeat bool) {
 	case !ok:
 	case math.Abs(got.V-want) <= within:
 		o.again, o.fault = false, ""
+	case d.readAt(pt).Sub(o.wrote) < b.After: // it may still come
 	case !o.again:
 		return true
 	default:
@@ -215,8 +246,8 @@ func (d *device) expected(pt Point) (v float64, ok bool) {
 			continue
 		}
 		regs, sent := d.order.sent[r.Name]
-		if !sent {
-			return 0, false
+		if !sent { // it is left alone: what a pause leaves of the limit says nothing
+			return d.order.want, d.p.Kind == drivers.Relay
 		}
 		if r.Function == 5 {
 			regs = []uint16{min(regs[0], 1)}

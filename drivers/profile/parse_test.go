@@ -30,7 +30,7 @@ identity:
   - {address: 4, type: u16, one_of: [7, 9]}
 writable:
   - {name: mode, address: 50, stride: 10, type: u16, function: 6, min: 0, max: 4}
-  - {name: power, address: 51, stride: 10, type: s16, function: 16, min: -5000, max: 5000, clamp: true, per_day: 10}
+  - {name: power, address: 51, stride: 10, type: s16, function: 16, min: -5000, max: 5000, clamp: true, changed: true, per_day: 10}
   - {name: lease, address: 52, stride: 10, type: u16, function: 16, unit: s, scale: 60}
 never: [70]
 command:

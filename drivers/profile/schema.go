@@ -144,7 +144,8 @@ type Command struct {
 // the write: after some time the point must hold the value. Where a step wrote
 // the very register that the point reads, that is what was written; elsewhere it
 // is the command in the kind's own unit (A, 0 when paused; W, discharge positive;
-// 1 when inhibited).
+// 1 when inhibited). A register that the sequence leaves alone shows nothing,
+// but for a relay.
 type ReadBack struct {
 	Point     string
 	After     time.Duration // the device's processing time

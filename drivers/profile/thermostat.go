@@ -36,7 +36,12 @@ type shift struct {
 
 // Read implements drivers.Device.
 func (d *thermostat) Read(ctx context.Context) (drivers.Reading, error) {
-	if err := d.read(ctx); err != nil {
+	commanded := d.order.key != ""
+	err := d.read(ctx)
+	if commanded && d.order.key == "" { // it may have restarted, with the set-point from before
+		d.unsure = true
+	}
+	if err != nil {
 		return drivers.Reading{}, err
 	}
 	d.watch()
