@@ -10,6 +10,7 @@ import (
 
 	"nominald/dispatch/leap"
 	"nominald/drivers"
+	"nominald/drivers/modbus"
 	"nominald/gateway/clock"
 	"nominald/gateway/config"
 	"nominald/gateway/loadlog"
@@ -219,6 +220,8 @@ type onceDevice struct {
 	cfg    config.Device
 	device drivers.Device
 	where  string
+	line   *modbus.Line // nil on GPIO
+	does   string       // what it does once it has ended a command by itself; empty where that is not known
 }
 
 // openOnce opens all devices for one use, with what their drivers remember in
@@ -243,7 +246,7 @@ func openOnce(cfg *config.Config, st *store.Store, passive bool) ([]onceDevice, 
 			closeAll()
 			return nil, nil, err
 		}
-		out = append(out, onceDevice{cfg: d, device: device, where: where(cfg, d)})
+		out = append(out, onceDevice{cfg: d, device: device, where: where(cfg, d), line: lines[d.Bus], does: p.Fallback.State})
 	}
 	return out, closeAll, nil
 }
@@ -252,7 +255,7 @@ func openOnce(cfg *config.Config, st *store.Store, passive bool) ([]onceDevice, 
 func where(cfg *config.Config, d config.Device) string {
 	for _, b := range cfg.Buses {
 		if b.Name == d.Bus {
-			at := fmt.Sprintf("%s unit %d", b.TCP+b.Serial, d.Unit)
+			at := fmt.Sprintf("%s unit %d", address(b), d.Unit)
 			if d.Channel > 0 {
 				at += fmt.Sprintf(" channel %d", d.Channel)
 			}
@@ -260,4 +263,15 @@ func where(cfg *config.Config, d config.Device) string {
 		}
 	}
 	return strings.TrimSuffix(d.GPIO+" and "+d.GPIO2, " and ")
+}
+
+// address is a bus with its settings.
+func address(b config.Bus) string {
+	switch {
+	case b.Serial != "":
+		return fmt.Sprintf("%s %d %s", b.Serial, b.Baud, b.Format)
+	case b.RTU:
+		return b.TCP + " (RTU)"
+	}
+	return b.TCP
 }

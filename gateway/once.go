@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"nominald/dispatch/leap"
@@ -24,16 +25,42 @@ type Probed struct {
 	OK      bool                 `json:"ok"`
 	Reading *drivers.Reading     `json:"reading,omitempty"`
 	About   *drivers.Description `json:"about,omitempty"`
-	Took    time.Duration        `json:"took_ns"`
+	Took    time.Duration        `json:"took_ns"` // the first answer, with all that is found out once
+	Latency *Latency             `json:"latency,omitempty"`
+	Bus     *BusCounts           `json:"bus,omitempty"`
+	// Fallback says what the device does by itself when a command is not
+	// renewed, and after how long.
+	Fallback string `json:"fallback,omitempty"`
 	// Problem is empty where it answered.
 	Problem string `json:"problem,omitempty"`
 	// Note is what else a person should know.
 	Note string `json:"note,omitempty"`
 }
 
-const onceTimeout = 10 * time.Second
+// Latency is how long polls took that came after the first.
+type Latency struct {
+	Polls  int           `json:"polls"`
+	Median time.Duration `json:"median_ns"`
+	Max    time.Duration `json:"max_ns"`
+}
 
-// Probe reads every device and the API once, and writes nothing.
+// BusCounts are the requests to the device's unit id during the probe.
+type BusCounts struct {
+	Requests   uint64 `json:"requests"`
+	Exceptions uint64 `json:"exceptions"`
+	Timeouts   uint64 `json:"timeouts"`
+	Doubts     uint64 `json:"doubts"`
+	Other      uint64 `json:"other"`
+}
+
+const (
+	onceTimeout = 10 * time.Second
+	// morePolls are made after the first, a little apart, to see the latency.
+	morePolls  = 5
+	betweenTwo = 100 * time.Millisecond
+)
+
+// Probe reads every device a few times and the API once, and writes nothing.
 func Probe(ctx context.Context, cfg *config.Config, version string) ([]Probed, error) {
 	st, _, err := store.OpenTemporary(store.Options{})
 	if err != nil {
@@ -46,7 +73,9 @@ func Probe(ctx context.Context, cfg *config.Config, version string) ([]Probed, e
 	defer closeAll()
 	var out []Probed
 	for _, d := range devices {
-		out = append(out, probeDevice(ctx, d))
+		p := probeDevice(ctx, d)
+		p.Bus = countsOf(d)
+		out = append(out, p)
 	}
 	return append(out, probeLeap(ctx, cfg, version)), nil
 }
@@ -62,12 +91,71 @@ func probeDevice(ctx context.Context, d onceDevice) Probed {
 		p.Problem = err.Error()
 		return p
 	}
+	var failed int
+	if reading, p.Latency, failed = pollAgain(ctx, d, reading); failed > 0 {
+		p.Note = fmt.Sprintf("%d of %d further polls failed", failed, morePolls)
+	}
 	about := d.device.Describe()
 	p.OK, p.Reading, p.About = true, &reading, &about
-	if !about.Fallback && d.cfg.Kind != drivers.Meter {
-		p.Note = "no fallback timer of its own"
-	}
+	p.Fallback = fallbackText(d, about)
 	return p
+}
+
+// pollAgain reads some more and returns the newest reading.
+func pollAgain(ctx context.Context, d onceDevice, first drivers.Reading) (newest drivers.Reading, l *Latency, failed int) {
+	var took []time.Duration
+	newest = first
+	for range morePolls {
+		time.Sleep(betweenTwo)
+		begin := time.Now()
+		reading, err := d.device.Read(ctx)
+		if err != nil {
+			failed++
+			continue
+		}
+		newest = reading
+		took = append(took, time.Since(begin))
+	}
+	if len(took) == 0 {
+		return newest, nil, failed
+	}
+	slices.Sort(took)
+	return newest, &Latency{Polls: len(took), Median: took[len(took)/2], Max: took[len(took)-1]}, failed
+}
+
+// countsOf are the counts of the device's unit; nil on GPIO.
+func countsOf(d onceDevice) *BusCounts {
+	if d.line == nil {
+		return nil
+	}
+	for _, u := range d.line.Units() {
+		if int(u.Unit) == d.cfg.Unit {
+			return &BusCounts{u.Requests, u.Exceptions, u.Timeouts, u.Doubts, u.Other}
+		}
+	}
+	return &BusCounts{}
+}
+
+// fallbackText says how a command ends that nobody renews.
+func fallbackText(d onceDevice, about drivers.Description) string {
+	switch {
+	case d.cfg.Kind == drivers.Meter || d.cfg.Kind == drivers.Inverter:
+		return ""
+	case d.cfg.GPIO != "":
+		return "the kernel lets go of the line when the gateway ends"
+	case !about.Fallback && d.cfg.AllowNoFallback:
+		return "none: accepted by allow_no_fallback"
+	case !about.Fallback:
+		return "none: needs allow_no_fallback"
+	}
+	text := "its own timer, set with each command"
+	if about.FallbackAfter > 0 {
+		text = "after " + about.FallbackAfter.String()
+	}
+	if d.does != "" {
+		text += ": " + d.does
+	}
+	return text
 }
 
 func probeLeap(ctx context.Context, cfg *config.Config, version string) Probed {

@@ -119,6 +119,8 @@ func commands() []*cobra.Command {
 		demoCommand(),
 		checkCommand(),
 		profilesCommand(),
+		scanCommand(),
+		commissionCommand(),
 		statusCommand(),
 		timeslotsCommand(),
 		reportCommand(),

@@ -106,7 +106,7 @@ func (o Options) filled() Options {
 // begin, which is an error and has written nothing to any device.
 func Run(ctx context.Context, site Site, o Options) (*Sheet, error) {
 	o = o.filled()
-	if err := site.check(o); err != nil {
+	if err := o.Check(site); err != nil {
 		return nil, err
 	}
 	s := newSession(site, o)
@@ -118,8 +118,8 @@ func Run(ctx context.Context, site Site, o Options) (*Sheet, error) {
 	return s.sheet, nil
 }
 
-// check refuses names that are not in the config.
-func (site Site) check(o Options) error {
+// Check refuses names that are not in the config.
+func (o Options) Check(site Site) error {
 	for _, name := range o.Names {
 		var names []string
 		for _, d := range site.Devices {
