@@ -3,7 +3,9 @@ package drivertest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,7 +86,6 @@ func Run(t *testing.T, open func(*testing.T) *Bench) {
 		{"a command arrives as asked", commanded, commandArrives},
 		{"a repeated command renews the fallback", commanded && b.Fallback != nil, fallbackIsRenewed},
 		{"release leaves the device neutral", commanded, releaseIsNeutral},
-		{"faults have their class and give no value", true, faultsAreClassed},
 		{"a reboot is noticed and the command given again", commanded && b.Reboot != nil, rebootIsNoticed},
 		{"a meter takes no command", b.Kind == drivers.Meter, meterRefuses},
 	}
@@ -95,12 +96,19 @@ func Run(t *testing.T, open func(*testing.T) *Bench) {
 		t.Run(p.name, func(t *testing.T) {
 			b := open(t)
 			p.run(t, b)
-			if b.StrayWrites != nil {
-				if stray := b.StrayWrites(); len(stray) > 0 {
-					t.Errorf("writes outside the allow-list: %+v", stray)
-				}
-			}
+			checkStray(t, b)
 		})
+	}
+	t.Run("faults have their class and give no value", func(t *testing.T) { faultsAreClassed(t, b.Faults, open) })
+}
+
+func checkStray(t *testing.T, b *Bench) {
+	t.Helper()
+	if b.StrayWrites == nil {
+		return
+	}
+	if stray := b.StrayWrites(); len(stray) > 0 {
+		t.Errorf("writes outside the allow-list: %+v", stray)
 	}
 }
 
@@ -217,40 +225,82 @@ func releaseIsNeutral(t *testing.T, b *Bench) {
 	mustRead(t, b)
 }
 
-func faultsAreClassed(t *testing.T, b *Bench) {
-	for _, f := range b.Faults {
-		mustRead(t, b)
-		b.Break(f)
-		for range 2 { // the second meets the driver in doubt
-			r, err := b.Device.Read(bounded(t))
-			if !errors.Is(err, f.class()) {
-				t.Errorf("fault %v: Read error %v, want %v", f, err, f.class())
+// faultsAreClassed gives each fault a bench of its own, all at once: most of it
+// is waiting for devices that are silent or late.
+func faultsAreClassed(t *testing.T, faults []FaultKind, open func(*testing.T) *Bench) {
+	var all sync.WaitGroup
+	for _, f := range faults {
+		b := open(t)
+		all.Go(func() {
+			if err := faultIsClassed(b, f); err != nil {
+				t.Errorf("fault %v: %v", f, err)
 			}
-			if r.PowerW.OK || r.SoC.OK || !r.At.IsZero() {
-				t.Errorf("fault %v: Read gave a reading beside its error: %+v", f, r)
-			}
-			if len(b.Cases) == 0 {
-				continue
-			}
-			if err := b.Device.Apply(bounded(t), b.Cases[0].Command, Lease); !errors.Is(err, f.class()) {
-				t.Errorf("fault %v: Apply error %v, want %v", f, err, f.class())
-			}
-		}
-		b.Break(FaultNone)
-		heals(t, b, f)
+			checkStray(t, b)
+		})
 	}
+	all.Wait()
+}
+
+// faultIsClassed breaks a device, mends it, and returns what was wrong.
+func faultIsClassed(b *Bench, f FaultKind) error {
+	var wrong []error
+	if err := heals(b); err != nil {
+		return err
+	}
+	b.Break(f)
+	for range 2 { // the second meets the driver in doubt
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		r, err := b.Device.Read(ctx)
+		if !errors.Is(err, f.class()) {
+			wrong = append(wrong, fmt.Errorf("Read error %v, want %w", err, f.class()))
+		}
+		if r.PowerW.OK || r.SoC.OK || !r.At.IsZero() {
+			wrong = append(wrong, fmt.Errorf("Read gave a reading beside its error: %+v", r))
+		}
+		if len(b.Cases) == 0 {
+			continue
+		}
+		if err := b.Device.Apply(ctx, b.Cases[0].Command, Lease); !errors.Is(err, f.class()) {
+			wrong = append(wrong, fmt.Errorf("Apply error %v, want %w", err, f.class()))
+		}
+	}
+	b.Break(FaultNone)
+	return errors.Join(append(wrong, heals(b), obeysAgain(b))...)
 }
 
 // heals gives a driver a few polls to find its device again.
-func heals(t *testing.T, b *Bench, f FaultKind) {
-	t.Helper()
+func heals(b *Bench) error {
 	var err error
 	for range 8 { // a SunSpec driver may look at another base address first
-		if _, err = b.Device.Read(bounded(t)); err == nil {
-			return
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		_, err = b.Device.Read(ctx)
+		cancel()
+		if err == nil {
+			return nil
 		}
 	}
-	t.Fatalf("fault %v is mended, Read still fails: %v", f, err)
+	return fmt.Errorf("the device is well, Read still fails: %w", err)
+}
+
+// obeysAgain gives a device a command after it was broken.
+func obeysAgain(b *Bench) error {
+	if len(b.Cases) == 0 {
+		return nil
+	}
+	if b.Settle != nil {
+		b.Settle()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c := b.Cases[0]
+	if err := b.Device.Apply(ctx, c.Command, Lease); err != nil {
+		return fmt.Errorf("the device is well, Apply %+v still fails: %w", c.Command, err)
+	}
+	if got, active := b.Commanded(); !active || !(math.Abs(got-c.Want) <= b.Step) {
+		return fmt.Errorf("the device is well, after Apply %+v it is told %g (active %v), want %g", c.Command, got, active, c.Want)
+	}
+	return nil
 }
 
 // rebootIsNoticed has the device reboot in mid-transaction: with one connection
@@ -267,14 +317,8 @@ func rebootIsNoticed(t *testing.T, b *Bench) {
 		for range hangUps {
 			_, _ = b.Device.Read(bounded(t)) // fails, or not: the line decides
 		}
-		heals(t, b, FaultHangUp)
-		if b.Settle != nil {
-			b.Settle()
-		}
-		mustApply(t, b, c.Command)
-		if got, active := b.Commanded(); !active || !(math.Abs(got-c.Want) <= b.Step) {
-			t.Errorf("after a reboot with %d lost connections and Apply %+v: the device is told %g (active %v), want %g",
-				hangUps, c.Command, got, active, c.Want)
+		if err := errors.Join(heals(b), obeysAgain(b)); err != nil {
+			t.Errorf("after a reboot with %d lost connections: %v", hangUps, err)
 		}
 	}
 }
