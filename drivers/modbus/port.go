@@ -17,6 +17,9 @@ const (
 	reopenMost  = 5 * time.Second
 )
 
+// errHeld: nothing was tried, because the last try was not long ago.
+var errHeld = errors.New("tried again after")
+
 // serialPort is the serial port as a link. It is read and written with plain
 // system calls and ppoll, whose timeout is exact to some 60 µs. The runtime's
 // own poller wakes on whole milliseconds, which at 115200 baud is a tenth of a
@@ -28,8 +31,9 @@ type serialPort struct {
 	poll [1]unix.PollFd
 
 	retry time.Time     // not opened before
-	pause time.Duration // the next one after a failure
+	pause time.Duration // before the next try after a failure
 	lost  bool          // it was open once and went away
+	why   error         // it could not be opened
 }
 
 func newSerialPort(s Serial) *serialPort { return &serialPort{Serial: s, fd: -1} }
@@ -48,9 +52,10 @@ func (p *serialPort) open(_ context.Context, doubt bool) (bool, error) {
 	}
 	if err := p.acquire(); err != nil {
 		p.putOff()
+		p.why = err
 		return false, err
 	}
-	p.lost = false
+	p.lost, p.why = false, nil
 	return true, nil
 }
 
@@ -65,7 +70,7 @@ func (p *serialPort) gone() error {
 	if p.lost {
 		return fmt.Errorf("serial adapter %w; waiting for %s to come back", errGone, p.Path)
 	}
-	return fmt.Errorf("serial port %s could not be opened (%w), tried again after %s", p.Path, errGone, time.Until(p.retry).Round(time.Millisecond))
+	return fmt.Errorf("%w (%w %s)", p.why, errHeld, time.Until(p.retry).Round(time.Millisecond))
 }
 
 // acquire opens the port for this process alone and sets it up.
@@ -140,16 +145,7 @@ func (p *serialPort) setTermios(fd int) error {
 		return p.remedy(err)
 	}
 	t.Iflag, t.Oflag, t.Lflag = unix.IGNBRK, 0, 0
-	t.Cflag = unix.CS8 | unix.CREAD | unix.CLOCAL
-	switch p.Format {
-	case "8E1":
-		t.Cflag |= unix.PARENB
-	case "8O1":
-		t.Cflag |= unix.PARENB | unix.PARODD
-	case "8N2":
-		t.Cflag |= unix.CSTOPB
-	}
-	t.Cflag |= speedFlag(p.Baud)
+	t.Cflag = formatFlags(p.Format) | speedFlag(p.Baud)
 	t.Ispeed, t.Ospeed = uint32(p.Baud), uint32(p.Baud)
 	// With at least one byte to read, no bytes mean that the line hung up.
 	t.Cc[unix.VMIN], t.Cc[unix.VTIME] = 1, 0
@@ -164,6 +160,22 @@ func (p *serialPort) setTermios(fd int) error {
 		return fmt.Errorf("open %s: the port does not do %d baud, the nearest it does is %d", p.Path, p.Baud, t.Ospeed)
 	}
 	return unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIOFLUSH)
+}
+
+// formatFlags returns the flags of the format, and those of a line without
+// modem control. HUPCL is not among them: closing shall not reset an Arduino
+// or cut the supply of an adapter that lives on DTR.
+func formatFlags(format string) uint32 {
+	flags := uint32(unix.CS8 | unix.CREAD | unix.CLOCAL)
+	switch format {
+	case "8E1":
+		flags |= unix.PARENB
+	case "8O1":
+		flags |= unix.PARENB | unix.PARODD
+	case "8N2":
+		flags |= unix.CSTOPB
+	}
+	return flags
 }
 
 // speedFlag returns the speed's own flag, or the one that says that the speed

@@ -218,7 +218,7 @@ func (w *rtuWire) ready(ctx context.Context, unit byte, t Timing) error {
 		}
 		fresh, err := w.link.open(ctx, w.failed)
 		if err != nil {
-			if !errors.Is(err, errGone) { // then nothing was tried
+			if !errors.Is(err, errGone) && !errors.Is(err, errHeld) { // then nothing was tried
 				w.stats.dialErrors.Add(1)
 			}
 			return offline(ctx, err)
