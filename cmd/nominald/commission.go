@@ -77,6 +77,8 @@ if no test failed.`,
 	f.BoolVar(&asJSON, "json", false, "print the sheet as JSON")
 	f.DurationVar(&o.Times.Lease, "lease", 30*time.Second, "how long a device shall hold a command that is not renewed")
 	f.DurationVar(&o.Times.Noise, "noise", 20*time.Second, "how long the meter is watched beforehand")
+	f.DurationVar(&o.Times.Rest, "rest", 10*time.Second, "how long a battery rests before its step")
+	f.DurationVar(&o.Times.Back, "back", 15*time.Second, "how long a battery rests after its step")
 	return cmd
 }
 

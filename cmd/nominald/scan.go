@@ -135,7 +135,11 @@ func writeScan(w io.Writer, r *scan.Result) error {
 	t.flush()
 	for _, f := range r.Found {
 		if len(f.Profiles) > 1 {
-			t.line("%s: other profiles that fit: %s", f.Place, strings.Join(f.Profiles[1:], ", "))
+			also := "other profiles that fit"
+			if len(f.SunSpec) > 0 {
+				also = "the same unit is also"
+			}
+			t.line("%s: %s: %s", f.Place, also, strings.Join(f.Profiles[1:], ", "))
 		}
 		if f.Note != "" {
 			t.line("%s: %s", f.Place, f.Note)

@@ -87,8 +87,10 @@ func (w *writer) found(f Found) {
 		return
 	}
 	line("  # %s", comment(strings.Join(nonEmpty(about, f.Live()), "; ")))
-	if len(f.Profiles) > 1 {
-		line("  # Other profiles that fit: %s. Choose by the name plate.", comment(strings.Join(f.Profiles[1:], ", ")))
+	if others := comment(strings.Join(f.Profiles[min(1, len(f.Profiles)):], ", ")); others != "" && len(f.SunSpec) > 0 {
+		line("  # The same unit is also %s: a device of its own, with the same bus and unit, if you want that read.", others)
+	} else if others != "" {
+		line("  # Other profiles that fit: %s. Choose by the name plate.", others)
 	}
 	line("  - name: %s", w.name(string(f.Kind)))
 	line("    kind: %s", f.Kind)
