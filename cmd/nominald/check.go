@@ -16,6 +16,7 @@ const defaultConfig = "/etc/nominald/nominald.yaml"
 
 func checkCommand() *cobra.Command {
 	var path string
+	var file string
 	var asJSON, reference, probe bool
 	cmd := &cobra.Command{
 		Use:   "check",
@@ -24,15 +25,24 @@ func checkCommand() *cobra.Command {
 talks to no device. A fault is told in one line with its place, and the exit
 code is 78. With --probe it also reads every device and the API once, writes
 nothing, and prints what answered; stop the service first where a device takes
-one client only.`,
+one client only. With --profile it reads a device profile instead and says what
+was understood: the requests of a poll, what example commands would write, and
+all that may be written.`,
 		Example: `  nominald check --config /etc/nominald/nominald.yaml
   nominald check --config site.yaml --json
-  nominald check --config site.yaml --probe`,
+  nominald check --config site.yaml --probe
+  nominald check --profile wallbox.yaml`,
 		Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if reference {
 				_, err := io.WriteString(cmd.OutOrStdout(), config.ReferencePage())
 				return err
+			}
+			if file != "" && (probe || cmd.Flags().Changed("config")) {
+				return &usageError{found: "--profile checks a profile, --config and --probe a site", remedy: "give one of them"}
+			}
+			if file != "" {
+				return checkProfile(cmd.OutOrStdout(), file, asJSON)
 			}
 			if probe {
 				cfg, err := loadForDriving(path)
@@ -45,6 +55,7 @@ one client only.`,
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", defaultConfig, "config `FILE`")
+	cmd.Flags().StringVar(&file, "profile", "", "check the device profile `FILE` instead of a config")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&probe, "probe", false, "also read every device and the API once")
 	cmd.Flags().BoolVar(&reference, "reference", false, "print the page of all config keys")

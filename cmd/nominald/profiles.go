@@ -8,44 +8,69 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"nominald/drivers"
 	"nominald/drivers/profile"
 	"nominald/gateway/config"
 )
 
 func profilesCommand() *cobra.Command {
-	var asJSON bool
+	var dir string
+	var asJSON, reference bool
 	cmd := &cobra.Command{
 		Use:   "profiles [NAME]",
 		Short: "List the device profiles, or show one with its registers",
 		Long: `profiles lists the devices that nominald can talk to, with the document that
 each description is from and how it was tested. With a name it shows what is
-read, what may be written and how a command ends by itself.`,
+read, what may be written and how a command ends by itself. A site may have
+profiles of its own in a directory.`,
 		Example: `  nominald profiles
-  nominald profiles keba-p30`,
+  nominald profiles keba-p30
+  nominald profiles --dir /etc/nominald/profiles.d`,
 		Args: atMost(1, "one NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w := cmd.OutOrStdout()
-			if len(args) > 0 {
-				return showProfile(w, args[0], asJSON)
+			if reference {
+				dir = "" // the page is of this program, not of the machine that builds it
 			}
-			all := profile.List()
-			if asJSON {
+			lib, err := openProfiles(dir)
+			if err != nil {
+				return err
+			}
+			switch {
+			case len(args) > 0:
+				return showProfile(w, lib, args[0], asJSON)
+			case reference:
+				return writeProfileReference(w, lib)
+			case asJSON:
 				list := []profileJSON{}
-				for _, p := range all {
+				for _, p := range lib.List() {
 					list = append(list, newProfileJSON(p))
 				}
 				return writeJSON(w, list)
 			}
-			return writeProfiles(w, all)
+			return writeProfiles(w, lib.List())
 		},
 	}
+	cmd.Flags().StringVar(&dir, "dir", config.DefaultProfiles, "`DIR` of the site's own profiles")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&reference, "reference", false, "print the page of all devices")
+	// It serves those who build the package; people have the installed page.
+	cmd.Flags().Lookup("reference").Hidden = true
 	return cmd
 }
 
-func showProfile(w io.Writer, name string, asJSON bool) error {
+// openProfiles reads the profiles; a mistake in one is told as one in a config.
+func openProfiles(dir string) (*profile.Library, error) {
+	lib, err := profile.Open(dir)
+	if bad, ok := errors.AsType[*profile.Fault](err); ok {
+		return nil, &config.Error{Path: bad.File, Line: bad.Line, Found: bad.Text}
+	}
+	return lib, err
+}
+
+func showProfile(w io.Writer, lib *profile.Library, name string, asJSON bool) error {
 	var names []string
-	for _, p := range profile.List() {
+	for _, p := range lib.List() {
 		if p.Name != name {
 			names = append(names, p.Name)
 			continue
@@ -60,6 +85,41 @@ func showProfile(w io.Writer, name string, asJSON bool) error {
 		return errors.New(msg + "; did you mean " + near + "?")
 	}
 	return errors.New(msg + "; there are " + strings.Join(names, ", "))
+}
+
+// writeProfileReference writes the page of devices, which is installed with the
+// package.
+func writeProfileReference(w io.Writer, lib *profile.Library) error {
+	var b strings.Builder
+	b.WriteString(`# Devices
+
+What nominald can talk to, and from which document each description is. *Tested* says against what; a device that was
+not yet on a bench is told apart by its identity registers and proved by ` + "`nominald commission`" + `. *Fallback* is
+how the device itself ends a command that is not renewed. Any other device with a register list needs a file, no code:
+see [profile-format.md](profile-format.md). This page is generated from the profiles.
+`)
+	for _, kind := range []struct {
+		kind  drivers.Kind
+		title string
+	}{
+		{drivers.Meter, "Meters"}, {drivers.Battery, "Batteries and hybrid inverters"}, {drivers.Inverter, "PV inverters"},
+		{drivers.Charger, "EV chargers"}, {drivers.Thermostat, "Thermostats, air conditioning and heat pumps"}, {drivers.Relay, "Relay boards"},
+	} {
+		head := "\n## " + kind.title + "\n\n| profile | devices | source | revision | fallback | tested |\n|---|---|---|---|---|---|\n"
+		for _, p := range lib.List() {
+			if p.Kind != kind.kind {
+				continue
+			}
+			b.WriteString(head)
+			head = ""
+			for _, cell := range []string{"`" + p.Name + "`", p.Maker, p.Source, p.Revision, fallbackText(p), p.Tested} {
+				b.WriteString("| " + strings.ReplaceAll(cell, "|", "\\|") + " ")
+			}
+			b.WriteString("|\n")
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 func writeProfiles(w io.Writer, all []*profile.Profile) error {
@@ -90,7 +150,7 @@ func writeProfile(w io.Writer, p *profile.Profile) error {
 	t.row("tested", p.Tested)
 	t.row("bus", p.Bus)
 	t.row("connect", p.Connect)
-	t.row("fallback", fallbackText(p.Fallback))
+	t.row("fallback", fallbackText(p))
 	if p.Driver != "" {
 		t.row("driver", p.Driver)
 	}
@@ -111,11 +171,9 @@ func writeProfile(w io.Writer, p *profile.Profile) error {
 		t.row("WRITES", "AT", "TYPE", "UNIT", "ACCEPTED")
 	}
 	for _, r := range p.Writable {
-		accepted := "any"
-		if r.Min != nil && r.Max != nil {
-			accepted = fmt.Sprintf("%g to %g", *r.Min, *r.Max)
-		}
-		t.row(r.Name, at("", r.Address, r.Where), r.Type, r.Unit, accepted)
+		plain := r
+		plain.Unit = ""
+		t.row(r.Name, at(r.Table, r.Address, r.Where), r.Type, r.Unit, acceptedText(plain))
 	}
 	t.flush()
 	writeSteps(t, p.Command)
@@ -140,22 +198,22 @@ func writeSteps(t *table, c profile.Command) {
 	for _, part := range []struct {
 		title string
 		steps []profile.Step
-	}{{"to command", c.Apply}, {"to pause", c.Pause}, {"to release", c.Release}} {
+	}{
+		{"to command", c.Apply}, {"to charge", c.Charge}, {"to discharge", c.Discharge}, {"to hold", c.Hold},
+		{"to pause", c.Pause}, {"to inhibit", c.Inhibit}, {"to release", c.Release},
+	} {
 		var steps []string
 		for _, s := range part.steps {
-			steps = append(steps, s.Write+" = "+s.Value)
+			text := s.Write + " = " + s.Value
+			for _, also := range s.Also {
+				text += " with " + also.Write + " = " + also.Value
+			}
+			steps = append(steps, text)
 		}
 		if len(steps) > 0 {
 			t.line("%s: %s", part.title, strings.Join(steps, ", then "))
 		}
 	}
-}
-
-func fallbackText(f profile.Fallback) string {
-	if f.Register == "" {
-		return "none known: the device does not end a command by itself"
-	}
-	return fmt.Sprintf("%s, %s to %s", f.Register, config.FormatDuration(f.Min), config.FormatDuration(f.Max))
 }
 
 // profileJSON is a profile as `nominald profiles --json` prints it.
@@ -185,14 +243,14 @@ type registerJSON struct {
 func newProfileJSON(p *profile.Profile) profileJSON {
 	j := profileJSON{
 		Name: p.Name, Kind: string(p.Kind), Bus: p.Bus, Maker: p.Maker, Driver: p.Driver, Source: p.Source,
-		Revision: p.Revision, Tested: p.Tested, Connect: p.Connect, Fallback: fallbackText(p.Fallback),
+		Revision: p.Revision, Tested: p.Tested, Connect: p.Connect, Fallback: fallbackText(p),
 		Notes: append([]string{}, p.Notes...), Points: []registerJSON{}, Writable: []registerJSON{},
 	}
 	for _, pt := range p.Points {
 		j.Points = append(j.Points, registerJSON{pt.Name, at(pt.Table, pt.Address, pt.Where), pt.Type, pt.Unit})
 	}
 	for _, r := range p.Writable {
-		j.Writable = append(j.Writable, registerJSON{r.Name, at("", r.Address, r.Where), r.Type, r.Unit})
+		j.Writable = append(j.Writable, registerJSON{r.Name, at(r.Table, r.Address, r.Where), r.Type, r.Unit})
 	}
 	return j
 }

@@ -93,7 +93,7 @@ func (l *Library) add(dir string) error {
 			return err
 		}
 		if other := from[p.Name]; other != "" {
-			return fmt.Errorf("%s:1: profile %s is in %s already, accepted is another name", file, p.Name, other)
+			return &Fault{file, 1, fmt.Sprintf("profile %s is in %s already, accepted is another name", p.Name, other)}
 		}
 		from[p.Name] = file
 		if err := l.place(p, file); err != nil {
@@ -108,11 +108,11 @@ func (l *Library) place(p *Profile, file string) error {
 	i := slices.IndexFunc(l.all, func(o *Profile) bool { return o.Name == p.Name })
 	switch {
 	case p.Replaces != "" && p.Replaces != p.Name:
-		return fmt.Errorf("%s:1: profile %s replaces %s, accepted is its own name", file, p.Name, p.Replaces)
+		return &Fault{file, 1, fmt.Sprintf("profile %s replaces %s, accepted is its own name", p.Name, p.Replaces)}
 	case p.Replaces != "" && i < 0:
-		return fmt.Errorf("%s:1: profile %s replaces a built-in profile that does not exist, accepted is a file without replaces", file, p.Name)
+		return &Fault{file, 1, fmt.Sprintf("profile %s replaces a built-in profile that does not exist, accepted is a file without replaces", p.Name)}
 	case i >= 0 && p.Replaces == "":
-		return fmt.Errorf("%s:1: profile %s has the name of a built-in one, accepted is another name, or replaces: %s", file, p.Name, p.Name)
+		return &Fault{file, 1, fmt.Sprintf("profile %s has the name of a built-in one, accepted is another name, or replaces: %s", p.Name, p.Name)}
 	case i >= 0:
 		l.all[i] = p
 	default:
@@ -128,7 +128,7 @@ func ReadFile(path string) (*Profile, error) {
 		return nil, fmt.Errorf("read profile: %w", err)
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return nil, fmt.Errorf("%s:1: a profile is a file of up to %d bytes, found %v of %d", path, maxFile, info.Mode().Type(), info.Size())
+		return nil, &Fault{path, 1, fmt.Sprintf("a profile is a file of up to %d bytes, found one of %d (%v)", maxFile, info.Size(), info.Mode())}
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {

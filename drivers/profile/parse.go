@@ -5,14 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// Parse reads one profile. It is strict; an error begins with file and line and
-// says what was found and what is accepted there.
+// Fault is a mistake in a profile, with its place.
+type Fault struct {
+	File string
+	Line int    // 1 is the first
+	Text string // what is wrong, what was found, what is accepted
+}
+
+// Error puts the fault on one line: "mine.yaml:12: key ... is not known".
+func (f *Fault) Error() string { return fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Text) }
+
+// Parse reads one profile. It is strict; an error is a *Fault.
 func Parse(file string, data []byte) (*Profile, error) {
 	var root yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(data))
@@ -20,13 +29,13 @@ func Parse(file string, data []byte) (*Profile, error) {
 		return nil, placed(file, err)
 	}
 	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s:1: one profile a file, found more", file)
+		return nil, &Fault{file, 1, "one profile a file, found more"}
 	}
 	if root.Kind != yaml.DocumentNode || root.Content[0].Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("%s:1: a profile is a list of keys, found something else", file)
+		return nil, &Fault{file, 1, "a profile is a list of keys, found something else"}
 	}
 	if line, err := document().strange(&root); err != nil {
-		return nil, fmt.Errorf("%s:%d: %w", file, line, err)
+		return nil, &Fault{file, line, err.Error()}
 	}
 	p := &Profile{}
 	if err := root.Decode(p); err != nil {
@@ -34,24 +43,27 @@ func Parse(file string, data []byte) (*Profile, error) {
 	}
 	p.defaults()
 	if key, err := p.check(); err != nil {
-		return nil, fmt.Errorf("%s:%d: %w", file, lineOf(&root, key...), err)
+		return nil, &Fault{file, lineOf(&root, key...), err.Error()}
 	}
 	return p, nil
 }
 
-// placed puts the line that the YAML library names behind the file.
+// placed takes the line out of what the YAML library says.
 func placed(file string, err error) error {
 	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s:1: the file is empty", file)
+		return &Fault{file, 1, "the file is empty"}
 	}
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if list := (*yaml.TypeError)(nil); errors.As(err, &list) && len(list.Errors) > 0 {
 		text = list.Errors[0]
 	}
-	if m := regexp.MustCompile(`^line (\d+): (?s:(.*))`).FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("%s:%s: %s", file, m[1], m[2])
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		number, rest, _ := strings.Cut(rest, ": ")
+		if line, err := strconv.Atoi(number); err == nil {
+			return &Fault{file, line, rest}
+		}
 	}
-	return fmt.Errorf("%s:1: %s", file, text)
+	return &Fault{file, 1, text}
 }
 
 // defaults fills in what most devices have in common.
