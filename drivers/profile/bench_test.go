@@ -29,7 +29,7 @@ func bus(t *testing.T, s *drivertest.Slave) (*modbus.Unit, func(table string, fi
 }
 
 // timeout is of one transaction on the loopback line.
-const timeout = 250 * time.Millisecond
+const timeout = 150 * time.Millisecond
 
 func breaker(s *drivertest.Slave, healthy func(drivertest.Request) drivertest.Fault) func(drivertest.FaultKind) {
 	return func(f drivertest.FaultKind) {

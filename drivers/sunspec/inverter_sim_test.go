@@ -124,6 +124,7 @@ func bench123(t *testing.T, s *sim) *drivertest.Bench {
 		Fallback:      func() time.Duration { return time.Duration(s.get(123, 7)) * time.Second },
 		ClearFallback: func() { s.set(123, 7, 0) },
 		Break:         s.fault, Faults: drivertest.ModbusFaults(),
+		Reboot:      s.rebooter(func() { s.set(123, 5, uint16(100*math.Pow10(-int(int16(s.get(123, 23)))))); s.set(123, 9, 0) }),
 		StrayWrites: func() []drivertest.Request { return s.stray(123, 5, 6, 7, 9) },
 	}
 }
@@ -145,6 +146,7 @@ func benchLimit704(t *testing.T, s *sim) *drivertest.Bench {
 		Fallback:      func() time.Duration { return time.Duration(s.get(704, 19)) * time.Second },
 		ClearFallback: func() { s.set(704, 18, 0, 0) },
 		Break:         s.fault, Faults: drivertest.ModbusFaults(),
+		Reboot:      s.rebooter(func() { s.set(704, 14, 0, 1000) }),
 		StrayWrites: func() []drivertest.Request { return s.stray(704, 14, 15, 16, 17, 18, 19) },
 	}
 }

@@ -3,6 +3,7 @@ package sunspec_test
 import (
 	"math"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +98,21 @@ func (s *sim) fault(f drivertest.FaultKind) {
 	s.slave.Break(func(r drivertest.Request) drivertest.Fault { return f.On(r, timeout) })
 }
 
+// rebooter is the suite's way to reboot the slave: connections are closed at the
+// next requests, and the device holds then what it does after power-on.
+func (s *sim) rebooter(powerOn func()) func(hangUps int) {
+	return func(hangUps int) {
+		var asked atomic.Int64 // each connection has its own goroutine
+		s.slave.Break(func(drivertest.Request) drivertest.Fault {
+			if asked.Add(1) > int64(hangUps) {
+				return drivertest.Fault{}
+			}
+			powerOn()
+			return drivertest.Fault{Drop: true}
+		})
+	}
+}
+
 // stray returns the writes that are not to the given offsets of the model.
 func (s *sim) stray(id uint16, offsets ...int) []drivertest.Request {
 	var found []drivertest.Request
@@ -169,6 +185,11 @@ func bench124(t *testing.T, s *sim, o sunspec.StorageOptions) *drivertest.Bench 
 		Fallback:      func() time.Duration { return time.Duration(s.get(124, 15)) * time.Second },
 		ClearFallback: func() { s.set(124, 15, 0) },
 		Break:         s.fault, Faults: drivertest.ModbusFaults(),
+		Reboot: s.rebooter(func() {
+			full := uint16(100 * math.Pow10(-int(int16(s.get(124, 25)))))
+			s.set(124, 5, 0)
+			s.set(124, 12, full, full, 0, 0)
+		}),
 		StrayWrites: func() []drivertest.Request { return s.stray(124, 5, 12, 13, 15, 17) },
 	}
 }
@@ -225,6 +246,7 @@ func bench704(t *testing.T, s *sim, o sunspec.StorageOptions) *drivertest.Bench 
 		Fallback:      func() time.Duration { return time.Duration(long(31)) * time.Second },
 		ClearFallback: func() { s.set(704, 31, 0, 0) },
 		Break:         s.fault, Faults: drivertest.ModbusFaults(),
+		Reboot:      s.rebooter(func() { s.set(704, 22, 0, 0, 0, 0, 0, 0, 0x8000, 0x8000, 1, 0, 0) }),
 		StrayWrites: func() []drivertest.Request { return s.stray(704, 22, 23, 24, 25, 30, 31, 32) },
 	}
 }
