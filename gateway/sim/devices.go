@@ -2,12 +2,9 @@ package sim
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"nominald/drivers"
 	"nominald/gateway/config"
 	"nominald/gateway/sim/modbustcp"
 	"nominald/gateway/sim/plant"
@@ -35,6 +32,7 @@ func (l locked) Write(function byte, addr uint16, values []uint16) error {
 // meterDevice measures the site.
 type meterDevice struct {
 	plant *plant.Meter
+	show  func(*plant.Meter) // into the registers of a twin; nil where they read the plant
 }
 
 // batteryMap is what the two storage maps have in common.
@@ -109,75 +107,6 @@ func (r *roomDevice) netW() (actual, shadow float64) { return r.plant.PowerW(), 
 
 func (r *roomDevice) truth() DeviceTruth {
 	return DeviceTruth{PowerW: r.plant.PowerW(), TemperatureC: r.plant.TempC(), Commanded: r.regs.Commanded()}
-}
-
-// add builds one device of the config and puts it behind its endpoint, or
-// notes why it is left out.
-func (s *Site) add(cfg *config.Config, d config.Device) error {
-	if d.GPIO != "" {
-		s.note("device %s: on GPIO %s, which is not simulated", d.Name, d.GPIO)
-		return nil
-	}
-	i := slices.IndexFunc(cfg.Buses, func(b config.Bus) bool { return b.Name == d.Bus })
-	if i < 0 {
-		return fmt.Errorf("device %s: bus %q is not in the config", d.Name, d.Bus)
-	}
-	bus := cfg.Buses[i]
-	if bus.TCP == "" {
-		s.note("device %s: bus %s is a serial line; simulated are tcp buses on loopback addresses", d.Name, bus.Name)
-		return nil
-	}
-	if err := modbustcp.CheckLoopback(bus.TCP); err != nil {
-		s.note("device %s: bus %s: %v", d.Name, bus.Name, err)
-		return nil
-	}
-	unit, err := s.build(d)
-	if err != nil {
-		return fmt.Errorf("device %s: %w", d.Name, err)
-	}
-	if unit == nil {
-		s.note("device %s: %s with profile %q is not simulated; simulated are meter sunspec-meter, battery sunspec-storage, "+
-			"charger keba-..., thermostat intesis-...", d.Name, d.Kind, d.Profile)
-		return nil
-	}
-	return s.serve(bus, d, unit)
-}
-
-func (s *Site) note(format string, args ...any) {
-	s.notes = append(s.notes, fmt.Sprintf(format, args...))
-}
-
-// serve puts a unit behind the address of its bus.
-func (s *Site) serve(bus config.Bus, d config.Device, unit modbustcp.Unit) error {
-	if d.Unit < 0 || d.Unit > 255 {
-		return fmt.Errorf("device %s: unit %d is not between 0 and 255", d.Name, d.Unit)
-	}
-	i := slices.IndexFunc(s.endpoints, func(e *endpoint) bool { return e.addr == bus.TCP })
-	if i < 0 {
-		i = len(s.endpoints)
-		s.endpoints = append(s.endpoints, &endpoint{bus: bus.Name, addr: bus.TCP, server: modbustcp.NewServer()})
-	}
-	f, err := s.endpoints[i].server.Add(byte(d.Unit), locked{mu: &s.mu, unit: unit})
-	if err != nil {
-		return fmt.Errorf("device %s on %s: %w", d.Name, bus.TCP, err)
-	}
-	s.faults[d.Name] = f
-	return nil
-}
-
-// build makes plant and map of a device; nil when its profile is not known.
-func (s *Site) build(d config.Device) (modbustcp.Unit, error) {
-	switch {
-	case d.Kind == drivers.Meter && d.Profile == "sunspec-meter":
-		return s.buildMeter(d)
-	case d.Kind == drivers.Battery && d.Profile == "sunspec-storage":
-		return s.buildBattery(d)
-	case d.Kind == drivers.Charger && strings.HasPrefix(d.Profile, "keba"):
-		return s.buildCharger(d), nil
-	case d.Kind == drivers.Thermostat && strings.HasPrefix(d.Profile, "intesis"):
-		return s.buildRoom(d), nil
-	}
-	return nil, nil
 }
 
 // sunSpec returns the map options of a device.
@@ -264,12 +193,16 @@ func (s *Site) SetSoC(name string, percent float64) error {
 func (s *Site) Plug(name string, connected bool, wantWh float64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, ok := s.devices[name].(*chargerDevice)
-	if !ok {
+	switch c := s.devices[name].(type) {
+	case *chargerDevice:
+		c.plant.Plug(connected, wantWh)
+		c.shadow.Plug(connected, wantWh)
+	case *twinCharger:
+		c.plant.Plug(connected, wantWh)
+		c.shadow.Plug(connected, wantWh)
+	default:
 		return fmt.Errorf("device %s: not a simulated charger", name)
 	}
-	c.plant.Plug(connected, wantWh)
-	c.shadow.Plug(connected, wantWh)
 	return nil
 }
 
@@ -283,12 +216,4 @@ func (s *Site) SetFailsafe(name string, amps float64, timeout time.Duration) err
 	}
 	c.regs.SetFailsafe(amps, timeout)
 	return nil
-}
-
-// DropConnections closes all Modbus connections of the site's endpoints, as a
-// switch that restarts does.
-func (s *Site) DropConnections() {
-	for _, e := range s.endpoints {
-		e.server.Drop()
-	}
 }

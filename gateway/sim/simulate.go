@@ -46,7 +46,7 @@ func Simulate(ctx context.Context, cfg *config.Config, opts SimulateOptions, pro
 		return err
 	}
 	for _, e := range site.endpoints {
-		progress(fmt.Sprintf("bus %s: modbus tcp on %s", e.bus, e.addr))
+		progress(e.String())
 	}
 	g.Go(func() error { return site.Run(ctx) })
 	g.Go(func() error {

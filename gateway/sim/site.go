@@ -1,15 +1,16 @@
 // Package sim is a site and a Leap API to try the gateway against: plant
-// models behind real Modbus TCP sockets, and an HTTP server that answers as
-// Leap's dispatch API does. Everything listens on loopback addresses only.
+// models behind real Modbus TCP sockets and pseudo terminals, and an HTTP
+// server that answers as Leap's dispatch API does. Everything listens on
+// loopback addresses only.
 //
 // It shares no code with the drivers, the Leap client or the planner, so that
-// a mistake there can not cancel itself out here.
+// a mistake there can not cancel itself out here. Devices without a register
+// map of their own here are made from their profiles, read by package twin.
 package sim
 
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -65,17 +66,18 @@ type Site struct {
 	opts  SiteOptions
 	notes []string
 
-	mu      sync.Mutex // guards everything below and all register maps
-	start   time.Time
-	elapsed time.Duration
-	load    *plant.Load
-	pv      *plant.PV
-	meters  []*meterDevice
-	devices map[string]controllable
-	names   []string // of devices, in the config's order
-	account ledger
-	actualW float64
-	shadowW float64
+	mu         sync.Mutex // guards everything below and all register maps
+	start      time.Time
+	startOfDay time.Duration
+	elapsed    time.Duration
+	load       *plant.Load
+	pv         *plant.PV
+	meters     []*meterDevice
+	devices    map[string]controllable
+	names      []string // of devices, in the config's order
+	account    ledger
+	actualW    float64
+	shadowW    float64
 
 	endpoints []*endpoint
 	faults    map[string]*modbustcp.Faults
@@ -91,24 +93,17 @@ type controllable interface {
 	truth() DeviceTruth
 }
 
-// endpoint is one TCP address with the units behind it.
-type endpoint struct {
-	bus      string
-	addr     string
-	server   *modbustcp.Server
-	listener net.Listener
-}
-
 // NewSite builds the site of a config. Devices that can not be simulated are
 // left out, and Notes says why; a site without any is an error.
 func NewSite(cfg *config.Config, opts SiteOptions) (*Site, error) {
 	opts.fill()
-	base, err := opts.Preset.load(opts.startOfDay(cfg.Site.Timezone))
+	startOfDay := opts.startOfDay(cfg.Site.Timezone)
+	base, err := opts.Preset.load(startOfDay)
 	if err != nil {
 		return nil, err
 	}
 	s := &Site{
-		opts: opts, start: opts.Start, account: newLedger(),
+		opts: opts, start: opts.Start, startOfDay: startOfDay, account: newLedger(),
 		load:    plant.NewLoad(base, opts.Seed),
 		pv:      plant.NewPV(opts.PVPeakW, base.StartOfDay, opts.Seed),
 		devices: map[string]controllable{}, faults: map[string]*modbustcp.Faults{},
@@ -118,8 +113,14 @@ func NewSite(cfg *config.Config, opts SiteOptions) (*Site, error) {
 			return nil, err
 		}
 	}
+	if s.hasInverter() {
+		s.pv = plant.NewPV(0, startOfDay, opts.Seed) // the roof is the inverter's
+	}
+	if err := s.attach(); err != nil {
+		return nil, err
+	}
 	if len(s.endpoints) == 0 {
-		return nil, fmt.Errorf("%s: no device can be simulated; give at least one a bus with tcp: 127.0.0.1:PORT (%s)",
+		return nil, fmt.Errorf("%s: no device can be simulated; give at least one a bus with tcp: 127.0.0.1:PORT, or serial: with a path that does not exist (%s)",
 			cfg.Path, strings.Join(s.notes, "; "))
 	}
 	s.measure(0)
@@ -213,6 +214,9 @@ func (s *Site) measure(dt time.Duration) {
 	}
 	for _, m := range s.meters {
 		m.plant.Step(dt, s.actualW)
+		if m.show != nil {
+			m.show(m.plant)
+		}
 	}
 	s.account.step(dt, s.actualW, s.shadowW)
 }
@@ -252,60 +256,6 @@ func (s *Site) MeanReductionW(from, to time.Time) (float64, error) {
 // Faults returns the hooks to break a device with, nil for an unknown one.
 func (s *Site) Faults(device string) *modbustcp.Faults { return s.faults[device] }
 
-// Use gives the site a listener for an address of the config, so that a port
-// that was found free stays so.
-func (s *Site) Use(addr string, ln net.Listener) error {
-	if err := modbustcp.CheckLoopback(ln.Addr().String()); err != nil {
-		return err
-	}
-	for _, e := range s.endpoints {
-		if e.addr == addr {
-			e.listener = ln
-			return nil
-		}
-	}
-	return fmt.Errorf("address %s: no simulated device is on it", addr)
-}
-
-// Listen opens the sockets that Use has not given.
-func (s *Site) Listen() error {
-	for _, e := range s.endpoints {
-		if e.listener != nil {
-			continue
-		}
-		ln, err := modbustcp.Listen(e.addr)
-		if err != nil {
-			s.Close()
-			return fmt.Errorf("bus %s: %w", e.bus, err)
-		}
-		e.listener = ln
-	}
-	return nil
-}
-
-// Close closes the listeners of a site that is not run.
-func (s *Site) Close() {
-	for _, e := range s.endpoints {
-		if e.listener != nil {
-			e.listener.Close()
-			e.listener = nil
-		}
-	}
-}
-
-// Serve answers on all sockets until ctx ends, without moving time. The caller
-// steps the site.
-func (s *Site) Serve(ctx context.Context) error {
-	if err := s.Listen(); err != nil {
-		return err
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	for _, e := range s.endpoints {
-		g.Go(func() error { return e.server.Serve(ctx, e.listener) })
-	}
-	return g.Wait()
-}
-
 // Run serves the site and moves it in real time until ctx ends.
 func (s *Site) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
@@ -332,14 +282,4 @@ func (s *Site) keepTime(ctx context.Context) {
 			last = now
 		}
 	}
-}
-
-// ListenLoopback opens a free port on 127.0.0.1 and returns its address. The
-// port stays taken until the listener is given to Use or closed.
-func ListenLoopback() (net.Listener, string, error) {
-	ln, err := modbustcp.Listen("127.0.0.1:0")
-	if err != nil {
-		return nil, "", err
-	}
-	return ln, ln.Addr().String(), nil
 }

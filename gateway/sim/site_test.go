@@ -303,7 +303,7 @@ func TestMeanReductionBetweenRowsAndOutside(t *testing.T) {
 
 func TestWhatIsNotSimulatedIsNoted(t *testing.T) {
 	notes := strings.Join(newSite(t, SiteOptions{}).Notes(), "\n")
-	for _, want := range []string{"relay: on GPIO GPIO17", "serial: bus rs485 is a serial line", "remote: bus far", "odd: meter with profile \"sdm630\""} {
+	for _, want := range []string{"relay: on GPIO GPIO17", "serial: bus rs485: /dev/ttyUSB0 belongs to real adapters", "remote: bus far", "odd: meter with profile \"sdm630\""} {
 		if !strings.Contains(notes, want) {
 			t.Errorf("notes do not have %q:\n%s", want, notes)
 		}

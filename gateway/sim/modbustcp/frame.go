@@ -47,6 +47,9 @@ const (
 // Error names the exception.
 func (e Exception) Error() string { return fmt.Sprintf("modbus exception %d", byte(e)) }
 
+// ExceptionCode is the code on the wire.
+func (e Exception) ExceptionCode() byte { return byte(e) }
+
 // errFrame marks bytes that are not Modbus TCP: the connection has no future.
 var errFrame = errors.New("not a modbus tcp frame")
 

@@ -224,9 +224,9 @@ func (t *served) answer(req Request) []byte {
 }
 
 func exceptionOf(err error) Exception {
-	var e Exception
+	var e interface{ ExceptionCode() byte }
 	if errors.As(err, &e) {
-		return e
+		return Exception(e.ExceptionCode())
 	}
 	return DeviceFailure
 }
