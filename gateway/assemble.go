@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"nominald/dispatch/leap"
 	"nominald/drivers"
 	"nominald/drivers/modbus"
+	"nominald/drivers/profile"
 	"nominald/gateway/clock"
 	"nominald/gateway/config"
 	"nominald/gateway/loadlog"
@@ -222,6 +224,8 @@ type onceDevice struct {
 	where  string
 	line   *modbus.Line // nil on GPIO
 	does   string       // what it does once it has ended a command by itself; empty where that is not known
+	// readsBack: the device itself shows whether it is inhibited.
+	readsBack bool
 }
 
 // openOnce opens all devices for one use, with what their drivers remember in
@@ -246,7 +250,8 @@ func openOnce(cfg *config.Config, st *store.Store, passive bool) ([]onceDevice, 
 			closeAll()
 			return nil, nil, err
 		}
-		out = append(out, onceDevice{cfg: d, device: device, where: where(cfg, d), line: lines[d.Bus], does: p.Fallback.State})
+		out = append(out, onceDevice{cfg: d, device: device, where: where(cfg, d), line: lines[d.Bus], does: p.Fallback.State,
+			readsBack: slices.ContainsFunc(p.Points, func(pt profile.Point) bool { return pt.Meaning == "inhibited" })})
 	}
 	return out, closeAll, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"nominald/drivers"
@@ -39,7 +40,7 @@ func (s *session) proveBattery(ctx context.Context, d *tested) {
 	} else if err := b.rest(ctx); err != nil {
 		skip(verdictOf(err), err.Error())
 		return
-	} else if b.powerW, b.why = b.atRest().Choose(); b.powerW == 0 {
+	} else if b.powerW, b.why = b.limits(median(watts(b.r.site))).Choose(); b.powerW == 0 {
 		skip(Skipped, b.why)
 		return
 	} else {
@@ -72,6 +73,9 @@ type batteryTest struct {
 	on     time.Duration // when the power was commanded
 	off    time.Duration // when it was taken back
 	wrong  bool          // the site moved the wrong way
+	// restNoise is the site's with the battery at rest; before, the battery may
+	// have followed the load.
+	restNoise float64
 }
 
 // rest holds the battery at 0 W, so that it does not follow the load by itself,
@@ -81,25 +85,36 @@ func (b *batteryTest) rest(ctx context.Context) error {
 	if err := b.apply(ctx, b.d, drivers.Command{}); err != nil {
 		return err
 	}
-	// What it did before it was told to rest is not its rest.
-	if err := b.watch(ctx, b.d, newRecording(), b.t.Rest/2, true, nil); err != nil {
+	// What it did before it was told to rest is not its rest: it ramps down, and
+	// the meter shows that later still.
+	down := newRecording()
+	err := b.watch(ctx, b.d, down, b.t.longestDown(), true, func() (bool, error) {
+		n := len(down.device)
+		return n < wrongSamples || slices.ContainsFunc(down.device[n-wrongSamples:], func(s Sample) bool { return math.Abs(s.W) > restW }), nil
+	})
+	if err == nil {
+		err = b.watch(ctx, b.d, newRecording(), b.t.Rest/2, true, nil)
+	}
+	if err != nil {
 		return err
 	}
 	b.r = newRecording()
-	return b.watch(ctx, b.d, b.r, b.t.Rest, true, nil)
+	err = b.watch(ctx, b.d, b.r, b.t.Rest, true, nil)
+	b.restNoise = MeasureNoise(b.r.site).NoiseW
+	return err
 }
 
-// atRest takes the limits from what was recorded at rest.
-func (b *batteryTest) atRest() Limits {
-	b.noise.NoiseW = max(b.noise.NoiseW, MeasureNoise(b.r.site).NoiseW)
-	return b.limits(median(watts(b.r.site)))
-}
+// longestDown is how long a battery is given to come to rest.
+func (t Times) longestDown() time.Duration { return max(3*t.Rest/2, 15*time.Second) }
+
+// restW is what a battery at rest may still show: its own consumption.
+const restW = 100.0
 
 func (b *batteryTest) limits(netW float64) Limits {
 	c := b.site.Config.Site
 	return Limits{WantW: b.o.PowerW, NetW: netW, MaxImportW: c.MaxImportW, MaxExportW: c.MaxExportW,
 		MaxDischargeW: b.d.last.MaxDischargeW, MaxChargeW: b.d.last.MaxChargeW, SoC: b.d.last.SoC,
-		ReserveSoC: b.d.cfg.ReserveSoC, NoiseW: b.noise.NoiseW}
+		ReserveSoC: b.d.cfg.ReserveSoC, NoiseW: b.restNoise}
 }
 
 // both records the step there and back and judges sign and step by it.
@@ -125,7 +140,7 @@ func (b *batteryTest) there(ctx context.Context) error {
 	if err := b.apply(ctx, b.d, drivers.Command{PowerW: b.powerW}); err != nil {
 		return err
 	}
-	before, noise := median(watts(b.r.site)), b.noise.NoiseW
+	before, noise := median(watts(b.r.site)), b.restNoise
 	return b.watch(ctx, b.d, b.r, b.o.For, true, func() (bool, error) {
 		if WrongWay(since(b.r.site, b.on), before, -b.powerW, noise, wrongSamples) {
 			b.wrong = true
@@ -145,7 +160,7 @@ func (b *batteryTest) guard(r *recording) error {
 		return nil
 	}
 	net := median(watts(r.site[max(0, len(r.site)-3):]))
-	if b.powerW > 0 && net < -c.MaxExportW-beyondNoise*b.noise.NoiseW {
+	if b.powerW > 0 && net < -c.MaxExportW-beyondNoise*b.restNoise {
 		return fmt.Errorf("%w: the site exports %.0f W, max_export is %.0f W; did a load switch off?", errGuard, -net, c.MaxExportW)
 	}
 	if b.powerW < 0 && c.MaxImportW > 0 && net > c.MaxImportW {
@@ -177,7 +192,7 @@ func (b *batteryTest) response(samples []Sample, commandedW, noiseW float64) (th
 // there and the way back must agree: a load that switched shows in one only.
 func (b *batteryTest) judgeSign(t *Test, err error) {
 	t.add("commanded", b.powerW, "W, discharge positive")
-	there, back, ok := b.response(b.r.site, -b.powerW, b.noise.NoiseW)
+	there, back, ok := b.response(b.r.site, -b.powerW, b.restNoise)
 	if !ok {
 		b.end(b.d, t, verdictOf(orUnknown(err)), "%v", orUnknown(err))
 		return
@@ -210,7 +225,7 @@ func (b *batteryTest) signVerdict(t *Test, there, back, own Response, ownOK bool
 	case ownOK && bad(own):
 		b.end(b.d, t, Failed, "the battery reads the opposite of what it was told, though the site's meter agrees with the command: the sign of its own measurement is wrong")
 	case good(there) && good(back):
-		b.end(b.d, t, Passed, "the net import fell when the battery discharged and rose when it stopped%s", chargedInstead(b.powerW))
+		b.end(b.d, t, Passed, "the net import followed the battery, there and back%s", chargedInstead(b.powerW))
 	case err != nil:
 		b.end(b.d, t, verdictOf(err), "%v", err)
 	case bad(there) != bad(back) && (good(there) || good(back)):
@@ -247,7 +262,7 @@ func (b *batteryTest) judgeStep(t *Test, err error) {
 	t.add("90 % at the battery after", own.Rise90, "s")
 	t.add("gain back at the battery", ownBack.Gain, "")
 	t.add("dead time back at the battery", ownBack.DeadTime, "s")
-	there, back, siteOK := b.response(b.r.site, -b.powerW, b.noise.NoiseW)
+	there, back, siteOK := b.response(b.r.site, -b.powerW, b.restNoise)
 	siteGain := (there.Gain + back.Gain) / 2
 	if siteOK {
 		t.add("gain at the site's meter", siteGain, "")

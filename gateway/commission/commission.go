@@ -24,6 +24,9 @@ type Device struct {
 	Config config.Device
 	Driver drivers.Device
 	Where  string // how it is reached, with the settings of its bus
+	// ReadsBack: its reading shows whether it is inhibited, as the device has
+	// it; else it is what was commanded.
+	ReadsBack bool
 }
 
 // Slot is a timeslot that may forbid the test.

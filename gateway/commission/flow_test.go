@@ -215,6 +215,8 @@ func TestGoodSitePasses(t *testing.T) {
 				s := registers.NewSunSpec()
 				s.Flavour = flavour
 				o.SunSpec["battery"] = s
+				// One of them follows the load by itself while nobody commands it.
+				o.SelfConsumption = flavour == registers.Storage704
 			}})
 			s := b.mustRun(b.options("battery", "room"))
 			b.verdict(s, "main", "noise and refresh", commission.Passed, "")

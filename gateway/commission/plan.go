@@ -25,11 +25,11 @@ func (site Site) needs(d Device, o Options) time.Duration {
 	timer := max(t.Lease, d.Driver.Describe().FallbackAfter) + fallbackSlack
 	switch {
 	case d.Config.Kind == drivers.Battery:
-		return t.Rest + t.Rest/2 + o.For + t.Back + timer
+		return t.longestDown() + t.Rest + t.Rest/2 + o.For + t.Back + timer
 	case d.Config.Kind == drivers.Charger:
 		return t.Rest + 4*t.Follow + timer
 	case inhibits(d.Config):
-		return max(t.Hold, d.Config.MinOff, time.Minute) + releaseLimit
+		return 2*max(t.Hold, d.Config.MinOff, time.Minute) + releaseLimit + fallbackSlack
 	case d.Config.Kind == drivers.Thermostat:
 		return t.Hold + 2*shownIn
 	}
@@ -67,7 +67,11 @@ func (site Site) plan(d Device, o Options) string {
 	case d.Config.Kind == drivers.Charger:
 		return fmt.Sprintf("limit to %g A and pause it, up to %v each, then give it back", max(leastA, d.Config.MinA), t.Follow)
 	case inhibits(d.Config):
-		return fmt.Sprintf("hold its load off for %v, then release it", max(t.Hold, d.Config.MinOff))
+		again := ""
+		if d.ReadsBack {
+			again = ", then once more without renewing it"
+		}
+		return fmt.Sprintf("hold its load off for %v, then release it%s", max(t.Hold, d.Config.MinOff), again)
 	case d.Config.Kind == drivers.Thermostat:
 		return fmt.Sprintf("shift its set-point by 1 K for %v, then give it back", t.Hold)
 	}

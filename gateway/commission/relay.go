@@ -29,6 +29,7 @@ func (s *session) proveRelay(ctx context.Context, d *tested) {
 	if err == nil {
 		err = s.watch(ctx, d, newRecording(), hold-time.Since(began), true, nil)
 	}
+	held := err == nil && s.took(ctx, d, true)
 	s.release(ctx, d)
 	if err != nil {
 		s.end(d, t, verdictOf(err), "%v", err)
@@ -36,7 +37,16 @@ func (s *session) proveRelay(ctx context.Context, d *tested) {
 	}
 	let := s.letGo(ctx, d)
 	t.add("held off for", time.Since(began).Seconds(), "s")
+	s.judgeClick(d, t, held, let, asked, heard)
+	if t.Verdict == Passed && d.about.Fallback && d.ReadsBack {
+		s.relayFallback(ctx, d)
+	}
+}
+
+func (s *session) judgeClick(d *tested, t *Test, held, let, asked, heard bool) {
 	switch {
+	case !held:
+		s.end(d, t, Failed, "the relay did not stay as it was told while the command was renewed: %s", d.last.State)
 	case !let:
 		s.end(d, t, Failed, "the relay did not let go: %s", d.last.State)
 	case asked && !heard:
@@ -45,6 +55,42 @@ func (s *session) proveRelay(ctx context.Context, d *tested) {
 		s.end(d, t, Passed, "clicked, as seen by the person beside it")
 	default:
 		s.end(d, t, Passed, "switched; %s", unseen(d))
+	}
+}
+
+// afterTimer is how much later than its timer a board is looked at.
+const afterTimer = 2 * time.Second
+
+// relayFallback has the board end an inhibit that is not renewed, no sooner
+// than after min_off. The driver ends it too, at its first reading after that
+// time, but it reads the board first: that one reading is the proof.
+func (s *session) relayFallback(ctx context.Context, d *tested) {
+	t := s.begin(d, "fallback")
+	valid := max(s.t.Lease, d.cfg.MinOff)
+	if err := s.lend(ctx, d, drivers.Command{Inhibit: true}, valid); err != nil {
+		s.end(d, t, verdictOf(err), "%v", err)
+		return
+	}
+	timer := s.holds(d)
+	s.tell("  %s: once more, not renewed: it must let go by itself after %v", d.cfg.Name, timer)
+	t.add("timer of the device", timer.Seconds(), "s")
+	on := s.took(ctx, d, true)
+	if !pause(ctx, timer+afterTimer-time.Since(d.renewed)) {
+		s.end(d, t, Skipped, "%v", context.Cause(ctx))
+		return
+	}
+	let := s.took(ctx, d, false)
+	t.add("looked at after", time.Since(d.renewed).Seconds(), "s")
+	switch {
+	case !on:
+		s.end(d, t, Failed, "the relay was told to hold the load off and says it does not: %s", d.last.State)
+	case let:
+		s.end(d, t, Passed, "let go by itself within %v", timer+afterTimer)
+	case d.cfg.AllowNoFallback:
+		s.end(d, t, Skipped, "not proved: still held after %v; accepted by allow_no_fallback: true", timer+afterTimer)
+	default:
+		s.end(d, t, Failed, "still held after %v, its timer is %v; accept it with allow_no_fallback: true, or use another board", timer+afterTimer, timer)
+		s.warn("%s does not end a command by itself; needs allow_no_fallback: true if the owner accepts that", d.cfg.Name)
 	}
 }
 
