@@ -114,7 +114,7 @@ type Register struct {
 // Budget bounds how often a register is written, where it wears out.
 type Budget struct {
 	Interval time.Duration // least time between two writes
-	PerDay   int           `yaml:"per_day"` // most writes in 24 h, releases not counted
+	PerDay   int           `yaml:"per_day"` // most writes in 24 h; a release is counted and never refused
 	Changed  bool          // read first, and written only where the value differs
 }
 
