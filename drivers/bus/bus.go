@@ -74,6 +74,7 @@ type Worker struct {
 	load     load
 	writes   int       // in a row, see next
 	missed   bool      // the last step was not answered
+	pausing  bool      // the last step was with a device that answers, and there was no sleep since
 	paid     time.Time // until when the tries of lost devices have used their share
 }
 

@@ -23,7 +23,8 @@ func (w *Worker) step(ctx context.Context, now time.Time) bool {
 	if p == nil {
 		return false
 	}
-	probe, failures := p.strange(), p.lost
+	probe, failures := !p.met, p.lost
+	w.pausing = p.met
 	if write {
 		w.writes++
 		p.write(ctx, w.opts)
@@ -33,7 +34,9 @@ func (w *Worker) step(ctx context.Context, now time.Time) bool {
 	}
 	end := time.Now()
 	w.load.add(now, end)
-	w.missed = p.lost > failures
+	if w.missed = p.lost > failures; w.missed {
+		p.tryCost = end.Sub(now)
+	}
 	if probe && w.missed {
 		w.charge(end, end.Sub(now))
 	}
@@ -46,12 +49,13 @@ func (w *Worker) step(ctx context.Context, now time.Time) bool {
 //
 // Devices that do not answer come behind those that do. Each try costs the
 // others a timeout, so there are never two such tries in a row while another
-// device is due, and lost devices together get a share of the wire only.
+// device is due, they lie where they are in the way least, and lost devices
+// together get a share of the wire only.
 func (w *Worker) next(now time.Time) (port *Port, write bool) {
 	var reader, writer *Port
 	var writeAt time.Time
 	for _, p := range w.ports {
-		if at := w.readDue(p); !at.After(now) && (reader == nil || w.sooner(p, reader, now)) {
+		if !w.readDue(p).After(now) && (reader == nil || w.sooner(p, reader, now)) {
 			reader = p
 		}
 		at, ok := p.writeDue(w.opts.Fallback)
@@ -62,6 +66,9 @@ func (w *Worker) next(now time.Time) (port *Port, write bool) {
 	if writer != nil && (reader == nil || w.writes < 2*len(w.ports)) {
 		return writer, true
 	}
+	if reader != nil && reader.missing() && !w.fits(reader, now) {
+		reader = nil
+	}
 	return reader, false
 }
 
@@ -70,16 +77,14 @@ func (w *Worker) sooner(a, b *Port, now time.Time) bool {
 	if ra, rb := w.rank(a, now), w.rank(b, now); ra != rb {
 		return ra < rb
 	}
-	return w.readDue(a).Before(w.readDue(b))
+	return a.readDue().Before(b.readDue())
 }
 
 // rank is 0 for a device that is read in its turn, 1 for one that waits until
 // no such device is due. On a wire that has no time to spare a lost one gets
 // its turn after a while, or it would never be found again.
 func (w *Worker) rank(p *Port, now time.Time) int {
-	tried := p.snap.Tried
-	waited := now.Sub(w.readDue(p)) >= probeWait
-	if p.strange() && (w.missed || tried && !waited) {
+	if !p.met && w.missed || p.missing() && now.Sub(w.readDue(p)) < probeWait {
 		return 1
 	}
 	return 0
@@ -90,10 +95,24 @@ func (w *Worker) rank(p *Port, now time.Time) int {
 // else is on the wire there is nobody to spare it for.
 func (w *Worker) readDue(p *Port) time.Time {
 	at := p.readDue()
-	if !p.strange() || !p.snap.Tried || !slices.ContainsFunc(w.ports, func(o *Port) bool { return !o.strange() }) {
+	if !p.missing() || !slices.ContainsFunc(w.ports, func(o *Port) bool { return o.met }) {
 		return at
 	}
 	return later(at, w.paid.Add(-probeShare*probeBurst))
+}
+
+// fits tells whether a lost device is tried now: where it will be over before
+// another device is due; or at the begin of a pause between two rounds of
+// readings, if half of it falls into the pause. Where the pauses are shorter it
+// has to wait, but not for ever.
+func (w *Worker) fits(p *Port, now time.Time) bool {
+	need := p.tryCost
+	if w.pausing {
+		need /= 2
+	}
+	return now.Sub(w.readDue(p)) >= probeWait || !slices.ContainsFunc(w.ports, func(o *Port) bool {
+		return o.met && o.readDue().Before(now.Add(need))
+	})
 }
 
 // charge puts the time of a try that was not answered to the account of the
@@ -105,6 +124,7 @@ func (w *Worker) charge(now time.Time, cost time.Duration) {
 // sleep waits until something is due, somebody posts, or the context ends.
 func (w *Worker) sleep(ctx context.Context) {
 	now := time.Now()
+	w.pausing = false
 	wakeAt := now.Add(heartbeat)
 	sooner := func(t time.Time) {
 		if t.Before(wakeAt) {
@@ -112,7 +132,9 @@ func (w *Worker) sleep(ctx context.Context) {
 		}
 	}
 	for _, p := range w.ports {
-		sooner(w.readDue(p))
+		if at := w.readDue(p); at.After(now) || !p.missing() { // else it waits for another's turn
+			sooner(at)
+		}
 		if at, ok := p.writeDue(w.opts.Fallback); ok {
 			sooner(at)
 		}

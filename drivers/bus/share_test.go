@@ -49,6 +49,25 @@ func TestThreeDeadOf32CostTheLivingNoPeriod(t *testing.T) {
 	})
 }
 
+// The same at a period that leaves less time than a try takes: the tries lie
+// at the begin of the pauses, and no reading is left out for them.
+func TestTriesLieWhereTheyAreInTheWayLeast(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		alive, dead := b.crowd(29, time.Second, 19*time.Millisecond, 3, 600*time.Millisecond)
+		b.run()
+		b.at(10 * time.Second)
+		before, tries := reads(alive), reads(dead)
+		b.at(100*time.Second + 900*time.Millisecond)
+		if n := reads(alive) - before; n < 90 {
+			t.Errorf("a living device was read %d times in 90 s, want 90", n)
+		}
+		if n := reads(dead) - tries; n < 4 {
+			t.Errorf("a dead device was tried %d times in 90 s, want 4 at least: none is preferred", n)
+		}
+		b.end()
+	})
+}
+
 // Where each try costs as long as a living device's period, somebody is due
 // after each: no two tries in a row, from the first round on.
 func TestNoTwoTriesInARowWhileSomebodyIsDue(t *testing.T) {

@@ -38,9 +38,10 @@ type state struct {
 	refused    bool      // the last write was refused
 
 	readError, writeError string
-	lost                  int // failures to answer in a row
-	busy                  int // busy answers in a row
-	unwritten             int // writes that failed in a row
+	lost                  int           // failures to answer in a row
+	tryCost               time.Duration // of the last of them
+	busy                  int           // busy answers in a row
+	unwritten             int           // writes that failed in a row
 }
 
 // collect takes what was posted to the mailbox, and ends a lease whose time is
@@ -109,14 +110,13 @@ func (p *Port) writeDue(fallback time.Duration) (time.Time, bool) {
 	return later(at, p.writeAfter, p.retryAt), true
 }
 
-// strange tells whether nobody knows that the device answers: it was lost, or
-// never read yet.
-func (p *Port) strange() bool { return !p.met }
+// missing tells whether the device was tried and does not answer.
+func (p *Port) missing() bool { return !p.met && p.snap.Tried }
 
 // readDue returns when to read next. A lost device is read as soon as its
 // quarantine ends, however long its period is.
 func (p *Port) readDue() time.Time {
-	if !p.met && p.snap.Tried {
+	if p.missing() {
 		return p.retryAt
 	}
 	return later(p.due, p.retryAt)
