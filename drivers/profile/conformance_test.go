@@ -82,9 +82,21 @@ func forEach(t *testing.T, wanted func(*profile.Profile) bool, run func(*rig)) {
 	}
 }
 
-// newRig opens the last channel of a device, so that a stride that is left out
-// shows.
+// newRig connects by Modbus TCP.
 func newRig(t *testing.T, p *profile.Profile, timeout time.Duration) *rig {
+	t.Helper()
+	slave := drivertest.NewSlave(t)
+	r := newRigOn(t, p, func(id byte, d *twin.Twin) *modbus.Line {
+		slave.Serve(id, d)
+		return modbus.NewTCP(slave.Addr(), modbus.Options{Timeout: timeout})
+	})
+	r.slave = slave
+	return r
+}
+
+// newRigOn opens the last channel of a device, so that a stride that is left out
+// shows, on a line that connect makes.
+func newRigOn(t *testing.T, p *profile.Profile, connect func(id byte, d *twin.Twin) *modbus.Line) *rig {
 	t.Helper()
 	id := byte(1)
 	if len(p.Link.Units) > 0 {
@@ -93,9 +105,7 @@ func newRig(t *testing.T, p *profile.Profile, timeout time.Duration) *rig {
 	r := &rig{t: t, p: p, now: time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)}
 	r.twin = twin.New(p, p.Channels)
 	r.twin.Install(twin.Site{Phases: sitePhases, VoltageV: siteVolts, MaxA: siteMaxA})
-	r.slave = drivertest.NewSlave(t)
-	r.slave.Serve(id, r.twin)
-	line := modbus.NewTCP(r.slave.Addr(), modbus.Options{Timeout: timeout})
+	line := connect(id, r.twin)
 	t.Cleanup(func() { _ = line.Close() })
 	r.unit = line.Unit(id)
 	r.params = profile.Params{
