@@ -75,7 +75,7 @@ func field(t *testing.T, args ...string) (code int, out, errs string) {
 func TestScanNamesFiveDevices(t *testing.T) {
 	t.Parallel()
 	a, b := fieldLines(t)
-	code, out, errs := field(t, "scan", "--serial", a.Path(), "--serial", b.Path(), "--timeout", "40ms", "--profiles", "")
+	code, out, errs := field(t, "scan", "--serial", a.Path(), "--serial", b.Path(), "--timeout", "120ms", "--profiles", "")
 	if code != exitDone {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
@@ -110,7 +110,7 @@ func TestScanWithoutSuccess(t *testing.T) {
 	if code != exitFailed || out != "" || !strings.Contains(errs, "A and B") || !strings.Contains(errs, "--full tries all") {
 		t.Errorf("exit code %d\n%s%s", code, out, errs)
 	}
-	code, out, errs = field(t, "scan", "--serial", l.Path(), "--unit", "1", "--timeout", "20ms", "--profiles", "", "--full", "--json")
+	code, out, errs = field(t, "scan", "--serial", l.Path(), "--unit", "1", "--timeout", "100ms", "--profiles", "", "--full", "--json")
 	var r scan.Result
 	if err := json.Unmarshal([]byte(out), &r); code != exitDone || err != nil || len(r.Found) != 1 || r.Found[0].Baud != 4800 {
 		t.Errorf("exit code %d, %v\n%s%s", code, err, out, errs)

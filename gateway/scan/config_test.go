@@ -25,6 +25,9 @@ meters:
 func checkConfig(t testing.TB, r *scan.Result) {
 	t.Helper()
 	text := r.Config()
+	if !strings.HasPrefix(text, "buses:\n") {
+		t.Fatalf("there are no buses in\n%s", text)
+	}
 	// The meter of the config around it stands on a bus of its own.
 	text = strings.Replace(text, "buses:\n", "buses:\n  - {name: point-bus, tcp: 127.0.0.1:65000}\n", 1)
 	point := "  - {name: point, kind: meter, profile: sunspec-meter, bus: point-bus, unit: 1}\n"

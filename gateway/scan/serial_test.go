@@ -66,7 +66,7 @@ func run(t *testing.T, o scan.Options) *scan.Result {
 		o.Profiles = profile.List()
 	}
 	if o.Timeout == 0 {
-		o.Timeout = 30 * time.Millisecond
+		o.Timeout = 120 * time.Millisecond // the machine that runs the tests is busy
 	}
 	if o.Pause == 0 {
 		o.Pause = time.Millisecond
@@ -130,7 +130,7 @@ func TestFullScanGoesOn(t *testing.T) {
 	t.Parallel()
 	l := open(t, "tty", rtuslave.Options{Baud: 9600, Bits: 10})
 	l.Attach(7, device(t, "eastron-sdm120", 800))
-	r := run(t, scan.Options{Serial: []string{l.Path()}, Full: true, Bauds: []int{9600, 19200}, Units: []int{6, 7}, Timeout: 15 * time.Millisecond})
+	r := run(t, scan.Options{Serial: []string{l.Path()}, Full: true, Bauds: []int{9600, 19200}, Units: []int{6, 7}})
 	if len(r.Found) != 1 || !strings.Contains(r.Found[0].Note, "8E1") {
 		t.Errorf("found %+v, want one that answers with other formats too", r.Found)
 	}
@@ -207,7 +207,7 @@ func TestInterruptedScanKeepsWhatItFound(t *testing.T) {
 	defer cancel()
 	var mu sync.Mutex
 	found := 0
-	r, err := scan.Run(ctx, scan.Options{Serial: []string{a.Path(), b.Path()}, Profiles: profile.List(), Timeout: 30 * time.Millisecond,
+	r, err := scan.Run(ctx, scan.Options{Serial: []string{a.Path(), b.Path()}, Profiles: profile.List(), Timeout: 120 * time.Millisecond,
 		Progress: func(p scan.Progress) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -26,7 +26,7 @@ func TestDevicesBehindAGateway(t *testing.T) {
 	l := listen(t, rtuslave.Options{Framing: rtuslave.TCP})
 	l.Attach(1, device(t, "carlo-gavazzi-em24-e1", 700))
 	l.Attach(126, battery(t, "B-2", 126))
-	r := run(t, scan.Options{TCP: []string{l.Path()}, Units: []int{1, 2, 126}, Timeout: 100 * time.Millisecond})
+	r := run(t, scan.Options{TCP: []string{l.Path()}, Units: []int{1, 2, 126}, Timeout: 500 * time.Millisecond})
 	if len(r.Found) != 2 || r.Found[0].Profile != "carlo-gavazzi-em24-e1" || r.Found[1].SerialNumber != "B-2" || r.Found[1].Note != "" {
 		t.Errorf("found %+v, problems %+v", r.Found, r.Problems)
 	}
@@ -40,7 +40,7 @@ func TestRTUOverTCP(t *testing.T) {
 	t.Parallel()
 	l := listen(t, rtuslave.Options{Framing: rtuslave.RTU})
 	l.Attach(5, device(t, "eastron-sdm630", 1234))
-	r := run(t, scan.Options{TCP: []string{l.Path()}, RTU: true, Units: []int{4, 5}, Timeout: 100 * time.Millisecond})
+	r := run(t, scan.Options{TCP: []string{l.Path()}, RTU: true, Units: []int{4, 5}, Timeout: 500 * time.Millisecond})
 	if len(r.Found) != 1 || r.Found[0].Profile != "eastron-sdm630" || !r.Found[0].RTU {
 		t.Errorf("found %+v, problems %+v", r.Found, r.Problems)
 	}
@@ -56,7 +56,7 @@ func TestHostThatAnswersEverything(t *testing.T) {
 	for u := range 256 {
 		l.Attach(byte(u), d)
 	}
-	r := run(t, scan.Options{TCP: []string{l.Path()}, Units: []int{1, 2, 3}, Timeout: 100 * time.Millisecond})
+	r := run(t, scan.Options{TCP: []string{l.Path()}, Units: []int{1, 2, 3}, Timeout: 500 * time.Millisecond})
 	if len(r.Found) != 1 || r.Found[0].Unit != 1 || !strings.Contains(r.Found[0].Note, "every unit id") {
 		t.Errorf("found %+v", r.Found)
 	}
@@ -90,7 +90,7 @@ func TestWholeNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := run(t, scan.Options{TCP: []string{"127.0.0.0/29:" + port}, Units: []int{1}, Timeout: 50 * time.Millisecond})
+	r := run(t, scan.Options{TCP: []string{"127.0.0.0/29:" + port}, Units: []int{1}, Timeout: 500 * time.Millisecond})
 	if len(r.Found) != 1 || r.Found[0].TCP != "127.0.0.1:"+port {
 		t.Errorf("found %+v, problems %+v", r.Found, r.Problems)
 	}
