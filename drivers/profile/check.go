@@ -59,7 +59,7 @@ func (p *Profile) checkHead() ([]any, error) {
 		}
 	}
 	if strings.Trim(p.Name, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
-		return []any{"name"}, fmt.Errorf("name is %q, accepted are small letters, digits, - and .", p.Name)
+		return []any{"name"}, fmt.Errorf("name is %q, accepted are small letters, digits, dots and hyphens", p.Name)
 	}
 	return nil, nil
 }

@@ -47,6 +47,9 @@ func (p *Profile) checkFallback() ([]any, error) {
 	if key, err := p.checkRenewal(); err != nil {
 		return key, err
 	}
+	if ends := max(f.Max, f.After); ends > 0 && p.Poll > ends/2 { // it is renewed with polls
+		return []any{"poll"}, fmt.Errorf("poll is %v, accepted is up to half of what the device waits (%v)", p.Poll, ends)
+	}
 	if f.Register != "" {
 		return p.checkTimer()
 	}

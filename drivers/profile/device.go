@@ -64,6 +64,7 @@ type device struct {
 	notes   []string
 
 	order order
+	timed time.Duration // what the device's timer was last set to
 	kept  keepsake
 	known bool // kept is what was remembered
 }
@@ -240,7 +241,7 @@ func (d *device) Describe() drivers.Description {
 		about.Detail += fmt.Sprintf("; channel %d", max(d.params.Channel, 1))
 	}
 	if d.p.Fallback.Register != "" {
-		about.FallbackAfter = d.order.timer
+		about.FallbackAfter = d.timed
 	}
 	if !about.Fallback && len(d.p.Command.Release) > 0 {
 		about.Detail += "; no timer of its own"

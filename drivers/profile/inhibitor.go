@@ -2,6 +2,7 @@ package profile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -120,13 +121,11 @@ func (d *inhibitor) allow(ctx context.Context) error {
 // later Read lets go. A program that did not begin the inhibit itself lets go at
 // once: nobody else may come to do it.
 func (d *inhibitor) Release(ctx context.Context) error {
-	if err := d.recall(); err != nil {
-		return err
-	}
+	lost := d.recall() // is told, and does not keep the load off
 	d.wanted = false
 	if d.held {
 		return d.update(ctx)
 	}
 	d.usage(d.now())
-	return d.allow(ctx)
+	return errors.Join(d.allow(ctx), lost)
 }

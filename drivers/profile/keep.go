@@ -2,6 +2,7 @@ package profile
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -39,6 +40,9 @@ func (d *device) recall() error {
 func (d *device) remember() error {
 	if d.params.Remember == nil {
 		return nil
+	}
+	if !d.known {
+		return errors.New("remember the device: what it remembers could not be loaded and is left as it is")
 	}
 	var data []byte
 	if d.kept.On || d.kept.Hold != nil || len(d.kept.Writes) > 0 {

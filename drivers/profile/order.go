@@ -68,6 +68,7 @@ func (d *device) command(ctx context.Context, steps []Step, v values, want float
 	}
 	*o = order{key: key, steps: steps, values: v, want: want, sent: map[string][]uint16{}, at: now, wrote: now,
 		changed: now, timer: d.timer(valid), until: o.until}
+	d.timed = o.timer
 	for _, w := range writes {
 		for _, part := range w {
 			o.sent[part.reg.Name] = part.regs

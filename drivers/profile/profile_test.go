@@ -1,8 +1,11 @@
 package profile_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"nominald/drivers"
 	"nominald/drivers/profile"
@@ -77,10 +80,36 @@ func TestNeverWrittenRegistersAreNotOnTheAllowList(t *testing.T) {
 	}
 }
 
+// noise is a device that answers with whatever there is.
+type noise []byte
+
+func (n noise) Read(_ context.Context, function byte, addr uint16, dst []uint16) error {
+	for i := range dst {
+		if len(n) > 0 {
+			dst[i] = uint16(n[(int(addr)+i)%len(n)]) * uint16(addr+1)
+		}
+		if function < 3 {
+			dst[i] &= 1
+		}
+	}
+	return nil
+}
+
+func (noise) Write(_ context.Context, _ byte, _ uint16, values []uint16) error {
+	if len(values) == 0 {
+		return errors.New("a write of nothing")
+	}
+	return nil
+}
+
 func FuzzParse(f *testing.F) {
 	for _, p := range []string{head, head + "points:\n  - {name: a, address: 1, type: u16, meaning: power_w}\n",
 		head + "command: {apply: [{write: a, value: .nan}]}\n", "- 1\n", "a: &a [*a]\n", head + "fallback: {min: 1x}\n"} {
 		f.Add([]byte(p))
+	}
+	for _, p := range []string{sound, limiter, keeper, shower, relays, modes} {
+		f.Add([]byte(strings.Replace(p, "u16sw", "u16", 1)))
+		f.Add([]byte(strings.Replace(head, "kind: charger\n", "", 1) + p))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := profile.Parse("f.yaml", data)
@@ -90,9 +119,14 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		d := profile.New(p, nil, profile.Params{})
-		if d == nil {
-			t.Error("New: no device")
+		for ch := range max(p.Channels, 1) {
+			d := profile.New(p, noise(data), profile.Params{Channel: ch + 1, AllowNoFallback: true})
+			for range 2 {
+				_, _ = d.Read(t.Context())
+				_ = d.Apply(t.Context(), drivers.Command{PowerW: -3000, CurrentA: 10, OffsetK: 1, Inhibit: true}, time.Minute)
+			}
+			_ = d.Release(t.Context())
 		}
+		p.Previews(profile.Params{})
 	})
 }
