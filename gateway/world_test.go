@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +32,7 @@ type world struct {
 	leap     *sim.Leap
 	stopLeap context.CancelFunc
 	httpAddr string
+	logged   synced                                        // what the gateway logged
 	contact  func(string, gpio.Pull) (gpio.Contact, error) // of inputs; nil is the real one
 }
 
@@ -78,18 +82,41 @@ func newWorld(t *testing.T, armed bool) *world {
 		}
 	}
 	w.leap = sim.NewLeap(sim.LeapOptions{Key: testKey, Meters: []string{testMeter}})
+	w.serve(leapLn)
+	return w
+}
+
+// synced is a text that several goroutines write.
+type synced struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *synced) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *synced) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// serve runs the site and Leap until the test ends.
+func (w *world) serve(leapLn net.Listener) {
 	ctx, cancel := context.WithCancel(context.Background())
 	leapCtx, stopLeap := context.WithCancel(ctx)
 	w.stopLeap = stopLeap
 	done := make(chan struct{}, 2)
 	go func() { w.site.Run(ctx); done <- struct{}{} }()
 	go func() { w.leap.Serve(leapCtx, leapLn); done <- struct{}{} }()
-	t.Cleanup(func() {
+	w.t.Cleanup(func() {
 		cancel()
 		<-done
 		<-done
 	})
-	return w
 }
 
 func (w *world) listen() net.Listener {
@@ -124,7 +151,7 @@ func (w *world) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- Run(ctx, w.cfg, Options{Version: "test", Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)), contact: w.contact,
+		ended <- Run(ctx, w.cfg, Options{Version: "test", Log: slog.New(slog.NewTextHandler(io.MultiWriter(w.t.Output(), &w.logged), nil)), contact: w.contact,
 			Ready: func() { close(ready) }})
 	}()
 	stopped := false

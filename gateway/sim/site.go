@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"nominald/drivers/drivertest/twin"
 	"nominald/gateway/config"
 	"nominald/gateway/sim/modbustcp"
 	"nominald/gateway/sim/plant"
@@ -81,6 +82,7 @@ type Site struct {
 
 	endpoints []*endpoint
 	faults    map[string]*modbustcp.Faults
+	twins     map[string]*twin.Twin // devices made from profiles, by name
 }
 
 // controllable is a device that draws or gives power and can be commanded,
@@ -106,7 +108,7 @@ func NewSite(cfg *config.Config, opts SiteOptions) (*Site, error) {
 		opts: opts, start: opts.Start, startOfDay: startOfDay, account: newLedger(),
 		load:    plant.NewLoad(base, opts.Seed),
 		pv:      plant.NewPV(opts.PVPeakW, base.StartOfDay, opts.Seed),
-		devices: map[string]controllable{}, faults: map[string]*modbustcp.Faults{},
+		devices: map[string]controllable{}, faults: map[string]*modbustcp.Faults{}, twins: map[string]*twin.Twin{},
 	}
 	for _, d := range cfg.Devices {
 		if err := s.add(cfg, d); err != nil {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -150,6 +151,7 @@ func (s *Site) buildTwin(cfg *config.Config, d config.Device) (built, error) {
 		return built{why: "the profile is for kind " + string(p.Kind)}, nil
 	}
 	t := twin.New(p, d.Channel)
+	s.twins[d.Name] = t
 	t.Install(twin.Site{Phases: d.Phases, VoltageV: d.VoltageV, MaxA: d.MaxA})
 	switch d.Kind {
 	case drivers.Meter:
@@ -176,6 +178,19 @@ func (s *Site) buildTwin(cfg *config.Config, d config.Device) (built, error) {
 		s.keep(d.Name, &inverterDevice{twin: t, sun: s.generator()})
 	}
 	return built{unit: t, profile: p, coils: usesCoils(p)}, nil
+}
+
+// Restart takes the supply of a device that is made from a profile away for a
+// moment: it forgets every command.
+func (s *Site) Restart(device string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, ok := s.twins[device]
+	if !ok {
+		return fmt.Errorf("device %s: not made from a profile here", device)
+	}
+	t.Reboot()
+	return nil
 }
 
 func usesCoils(p *profile.Profile) bool {
