@@ -5,15 +5,18 @@ SHELL    := /bin/bash -o pipefail
 VERSION  ?= $(shell packaging/version.sh)
 BUILD    := -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
 FUZZTIME ?= 30s
+COUNT    ?= 1000000
+SEED     ?=
 ARCH     ?=
 
 export CGO_ENABLED ?= 0
+export SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race demo bench fuzz lint cross deb ci clean toolchain
+.PHONY: help build test race demo bench bench-bus soak-bus fuzz lint cross deb ci clean toolchain
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 toolchain:
 	@.ci/toolchain
@@ -33,6 +36,12 @@ demo: build ## one dispatch from award to report on a simulated site, nothing to
 
 bench: build ## measure, and keep the figures in build/figures/bench.txt
 	.ci/figures bench go run ./gateway/bench
+
+bench-bus: toolchain ## measure the wires: serial lines paced at their baud rate, Modbus TCP, a crowded line
+	.ci/figures bench-bus go run ./gateway/bench bus
+
+soak-bus: toolchain ## a million spoiled transactions, or COUNT of them, on lines of every kind; SEED repeats a run
+	.ci/figures soak-bus .ci/soak $(COUNT)
 
 fuzz: toolchain ## each fuzz target for FUZZTIME (30s)
 	.ci/fuzz $(FUZZTIME)

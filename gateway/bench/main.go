@@ -1,7 +1,7 @@
 // Command bench measures the gateway and prints one figure a line
 // (design.md 1.4). It runs the built binary as a process of its own against a
 // simulated site and a simulated Leap, both on loopback, so that what it
-// weighs is the gateway alone.
+// weighs is the gateway alone. "bench bus" measures the wires instead.
 package main
 
 import (
@@ -18,7 +18,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := measureAll(ctx); err != nil {
+	measure := measureAll
+	if len(os.Args) == 2 && os.Args[1] == "bus" {
+		measure = measureBus
+	}
+	if err := measure(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
