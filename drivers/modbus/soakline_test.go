@@ -127,7 +127,8 @@ type soakLine struct {
 }
 
 // newSoakLine makes line number n: a third each of Modbus TCP, RTU on a pty and
-// RTU over TCP; half of the RTU ones queue requests for a busy unit.
+// RTU over TCP. Half of the lines queue requests for a busy unit. Some of the
+// ptys echo; half of those say so, the others leave it to be found out.
 func newSoakLine(t *testing.T, s *soak, n int) *soakLine {
 	t.Helper()
 	l := &soakLine{soak: s, number: n}
@@ -140,9 +141,9 @@ func newSoakLine(t *testing.T, s *soak, n int) *soakLine {
 			l.master = modbus.NewTCP(l.slave.Path(), mo)
 		}
 	case 1:
-		o.Echo = n/6%4 == 0
+		o.Echo = n/6%2 == 0
 		if l.slave, err = rtuslave.Open(filepath.Join(t.TempDir(), "line"), o); err == nil {
-			l.master = modbus.NewSerial(modbus.Serial{Path: l.slave.Path(), Baud: 921600}, mo)
+			l.master = modbus.NewSerial(modbus.Serial{Path: l.slave.Path(), Baud: 921600, Echo: o.Echo && n/12%2 == 0}, mo)
 		}
 	case 2:
 		l.tcp = true
