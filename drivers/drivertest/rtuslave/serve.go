@@ -372,6 +372,9 @@ func (l *Line) send() {
 			l.schedule(c)
 			continue
 		}
+		if c.of != nil {
+			l.lastOut = time.Now() // before the master can know
+		}
 		if !l.dumb {
 			l.port.write(c.bytes)
 		}
@@ -383,7 +386,7 @@ func (l *Line) send() {
 
 // sent notes that a piece of an answer was sent.
 func (l *Line) sent(c chunk) {
-	l.lastOut, l.begun = time.Now(), c.of
+	l.begun = c.of
 	if c.at.Before(c.of.end) {
 		return
 	}
