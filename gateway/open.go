@@ -160,7 +160,7 @@ func paramsOf(d config.Device, u *modbus.Unit, keep keepsake) profile.Params {
 		Channel: d.Channel, Invert: d.Invert,
 		MaxDischargeW: d.MaxDischargeW, MaxChargeW: d.MaxChargeW, CapacityWh: d.CapacityWh,
 		Phases: d.Phases, VoltageV: d.VoltageV, MinA: d.MinA, MaxA: d.MaxA, MaxOffsetK: d.MaxOffsetK,
-		MinOff: d.MinOff, MaxOff: d.MaxOff,
+		MinOff: d.MinOff, MinOn: d.MinOn, MaxOff: d.MaxOff,
 		AllowNoFallback: d.AllowNoFallback, Remember: keep(d.Name),
 		Allow: func(table string, first, last uint16) {
 			t := modbus.Holding

@@ -28,8 +28,9 @@ type Params struct {
 	VoltageV      float64     // charger, phase to neutral; 0 is 230
 	MinA, MaxA    float64     // charger, a phase; 0 leaves the profile's limits
 	MaxOffsetK    float64     // thermostat, largest shift; 0 is 2 K
-	// MinOff and MaxOff protect what is held off by an inhibit, see package hold.
-	MinOff, MaxOff time.Duration
+	// MinOff, MinOn and MaxOff protect what is held off by an inhibit, see
+	// package hold.
+	MinOff, MinOn, MaxOff time.Duration
 	// AllowNoFallback is the owner's consent to command a device that has no
 	// timer of its own (domain.md 4.4).
 	AllowNoFallback bool

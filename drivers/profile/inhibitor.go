@@ -23,7 +23,7 @@ type inhibitor struct {
 
 // limits are the owner's times.
 func (d *inhibitor) limits() hold.Limits {
-	return hold.Limits{MinOff: d.params.MinOff, MaxOff: d.params.MaxOff}
+	return hold.Limits{MinOff: d.params.MinOff, MinOn: d.params.MinOn, MaxOff: d.params.MaxOff}
 }
 
 // Read implements drivers.Device. It also ends what is due: a command that was
@@ -61,8 +61,8 @@ func (d *inhibitor) usage(now time.Time) *hold.Usage {
 	return d.kept.Hold
 }
 
-// Apply implements drivers.Device. A load that rests after a longest inhibit is
-// not held off; the error says until when.
+// Apply implements drivers.Device. A load that rests after a longest inhibit,
+// or was allowed just now, is not held off; the error says until when.
 func (d *inhibitor) Apply(ctx context.Context, c drivers.Command, valid time.Duration) error {
 	if err := d.begin(ctx, 0, "", valid); err != nil {
 		return err
@@ -72,8 +72,7 @@ func (d *inhibitor) Apply(ctx context.Context, c drivers.Command, valid time.Dur
 		return err
 	}
 	if c.Inhibit && !d.held {
-		return fmt.Errorf("%s: the load was held off for max_off %v and is allowed for %v more: %w",
-			d.p.Name, d.params.MaxOff, d.kept.Hold.Off.Round(time.Second), drivers.ErrRefused)
+		return fmt.Errorf("%s: %s: %w", d.p.Name, d.kept.Hold.Refusal(d.now(), d.limits()), drivers.ErrRefused)
 	}
 	return nil
 }
