@@ -23,6 +23,7 @@ type soak struct {
 	timeout time.Duration
 
 	done, answered, refused, attempts atomic.Uint64
+	pulls, sticks                     atomic.Uint64
 	wrong, stray                      atomic.Uint64
 	planted                           [rtuslave.HangUp + 1]atomic.Uint64
 
@@ -67,6 +68,11 @@ func TestSoak(t *testing.T) {
 	if s.done.Load() < s.count || share < 0.2 || s.refused.Load() == 0 {
 		t.Errorf("%d transactions of which %.2f were answered: the soak did not get through", s.done.Load(), share)
 	}
+	for kind := range s.planted {
+		if s.planted[kind].Load() == 0 {
+			t.Errorf("no fault of kind %d was planted", kind)
+		}
+	}
 	if measured != "" {
 		s.print(took, share)
 	}
@@ -89,6 +95,8 @@ func (s *soak) print(took time.Duration, share float64) {
 	for i, name := range names {
 		fmt.Printf("%-20s %10d\n", name, s.planted[i].Load())
 	}
+	fmt.Printf("%-20s %10d\n", "stuck values", s.sticks.Load())
+	fmt.Printf("%-20s %10d\n", "pulled and plugged", s.pulls.Load())
 	fmt.Printf("%-20s %10d\n\n", "forbidden writes", s.attempts.Load())
 	figure := func(name string, value float64, unit, op string, limit float64) {
 		verdict := "short"
@@ -131,7 +139,8 @@ func (l *soakLine) run() {
 			ctx, cancel = context.WithTimeout(ctx, time.Duration(rnd.Int64N(int64(l.soak.timeout))))
 		}
 		var pulled sync.WaitGroup
-		if rnd.IntN(4000) == 0 {
+		if rnd.IntN(1500) == 0 {
+			l.soak.pulls.Add(1)
 			after, gone := rnd.Int64N(3000), rnd.Int64N(20000)
 			pulled.Go(func() { l.replug(after, gone) })
 		}
@@ -172,6 +181,7 @@ func (l *soakLine) read(ctx context.Context, rnd *rand.Rand, i int) {
 	d := l.liars[i]
 	switch rnd.IntN(200) {
 	case 0:
+		l.soak.sticks.Add(1)
 		d.stuck.Store(l.epoch.Load())
 	case 1, 2, 3, 4, 5:
 		d.stuck.Store(0)
