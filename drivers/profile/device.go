@@ -56,7 +56,6 @@ type device struct {
 	regs       [][]uint16 // of each point, within the memory of its block
 	slowAt     time.Time  // last read of the slow ones; zero before the first
 	identified bool
-	connects   uint64 // when it was identified
 
 	last    map[string]float64 // points by meaning, of the last good Read
 	raw     map[string]uint64
@@ -151,10 +150,9 @@ func (d *device) poll(ctx context.Context) error {
 		if err := d.p.Identify(ctx, d.r); err != nil {
 			return err
 		}
-		d.identified, d.slowAt, d.connects = true, time.Time{}, d.connected()
+		d.identified, d.slowAt = true, time.Time{}
 	}
-	due := d.fast
-	now := d.now()
+	due, now, before := d.fast, d.now(), d.connected()
 	slow := d.slowAt.IsZero() || now.Sub(d.slowAt) >= slowEvery || now.Before(d.slowAt)
 	if slow {
 		due = append(append([]*block{}, d.fast...), d.slow...)
@@ -167,9 +165,8 @@ func (d *device) poll(ctx context.Context) error {
 	if slow {
 		d.slowAt = now
 	}
-	if d.connects != d.connected() { // on the way, and mended by the bus
-		d.identified = false
-		d.order.forget()
+	if d.connected() != before { // it broke on the way to this device, and the bus mended it
+		d.identified, d.order.shaken = false, true
 	}
 	return nil
 }

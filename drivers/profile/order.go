@@ -24,12 +24,13 @@ type order struct {
 	changed time.Time     // when it last became another
 	timer   time.Duration // the device ends it so long after at; 0 never
 	until   time.Time     // end of the last lease
+	shaken  bool          // the device may have restarted since
 	again   bool          // written again because the device did not show it
 	fault   string        // the device does not hold it
 }
 
 // forget has the whole sequence written at the next Apply.
-func (o *order) forget() { o.key, o.again, o.fault = "", false, "" }
+func (o *order) forget() { o.key, o.shaken, o.again, o.fault = "", false, false, "" }
 
 // ranOut tells whether the device's timer ended the command.
 func (o *order) ranOut(now time.Time) bool { return o.timer > 0 && now.Sub(o.at) >= o.timer }
@@ -46,7 +47,7 @@ func (d *device) command(ctx context.Context, steps []Step, v values, want float
 	}
 	o, key := &d.order, rendered(writes)
 	o.until = now.Add(valid)
-	if o.ranOut(now) {
+	if o.ranOut(now) || o.shaken {
 		o.forget()
 	}
 	same := o.key == key
@@ -67,7 +68,7 @@ func (d *device) command(ctx context.Context, steps []Step, v values, want float
 		return err
 	}
 	*o = order{key: key, steps: steps, values: v, want: want, sent: map[string][]uint16{}, at: now, wrote: now,
-		changed: now, timer: d.timer(valid), until: o.until}
+		changed: now, timer: d.timer(valid), until: o.until, shaken: o.shaken}
 	d.timed = o.timer
 	for _, w := range writes {
 		for _, part := range w {
@@ -94,7 +95,7 @@ func (d *device) repeat(ctx context.Context, now time.Time, valid time.Duration)
 	o, timer := &d.order, d.timer(valid)
 	v := maps.Clone(o.values)
 	v["timer"] = timer.Seconds()
-	o.wrote = now
+	o.wrote, o.shaken = now, false
 	if err := d.send(ctx, o.steps, v, false); err != nil {
 		return err
 	}
@@ -155,7 +156,7 @@ func (d *device) refresh(ctx context.Context, valid time.Duration) error {
 // device's timer end before its lease does? After the lease nothing is renewed.
 func (d *device) attend(ctx context.Context) {
 	o, now := &d.order, d.now()
-	if o.ranOut(now) {
+	if o.ranOut(now) || o.shaken && d.p.Kind == drivers.Thermostat { // which sees for itself whether its set-point is there
 		o.forget()
 	}
 	if o.key == "" || !now.Before(o.until) {
@@ -165,8 +166,9 @@ func (d *device) attend(ctx context.Context) {
 	due := o.timer > 0 && now.Sub(o.at) >= d.renewEvery() && o.at.Add(o.timer).Before(o.until)
 	var err error
 	switch {
-	case repeat:
-		o.again = true
+	case o.key == "": // verify doubts it
+	case repeat || o.shaken:
+		o.again = o.again || repeat
 		err = d.repeat(ctx, now, o.until.Sub(now))
 	case due:
 		err = d.refresh(ctx, o.until.Sub(now))

@@ -193,6 +193,39 @@ func TestSequenceThatFailsMidwayIsRepeatedWhole(t *testing.T) {
 	s.wrote("6@20=[0] 16@10=[0]")
 }
 
+// A connection that breaks and is mended under a request may be a restart of the
+// device. One that breaks while another unit is talked to is not.
+func TestBrokenConnectionHasTheCommandWrittenAgain(t *testing.T) {
+	s := newSite(t, keeper)
+	u, allow := bus(t, s.Slave)
+	s.params.Allow = allow
+	d := profile.New(s.p, u, s.params)
+	mustRead(t, d)
+	s.apply(d, drivers.Command{PowerW: 100})
+	const whole = "16@10=[100] 6@20=[2]"
+	s.wrote(whole)
+	once := func(when func(drivertest.Request) bool) {
+		s.Break(func(r drivertest.Request) drivertest.Fault {
+			if !when(r) {
+				return drivertest.Fault{}
+			}
+			s.Break(nil)
+			return drivertest.Fault{Drop: true}
+		})
+	}
+	once(func(r drivertest.Request) bool { return r.Values == nil })
+	mustRead(t, d)
+	s.wrote(whole)
+	mustRead(t, d)
+	s.wrote("")
+	once(func(r drivertest.Request) bool { return true })
+	if err := u.ReadHolding(context.Background(), 0, make([]uint16, 1)); err != nil { // somebody else on the line
+		t.Fatal(err)
+	}
+	mustRead(t, d)
+	s.wrote("")
+}
+
 const shower = `kind: charger
 points:
   - {name: applied, address: 11, type: u16, scale: 0.1, unit: A}

@@ -131,6 +131,7 @@ func (d *device) send(ctx context.Context, steps []Step, v values, free bool) er
 		}
 	}
 	var problems []error
+	before := d.connected()
 	for _, req := range all {
 		if err := d.count(req); err != nil {
 			problems = append(problems, err)
@@ -142,6 +143,9 @@ func (d *device) send(ctx context.Context, steps []Step, v values, free bool) er
 			problems = append(problems, err)
 			break
 		}
+	}
+	if d.connected() != before { // what was written before it broke may be gone
+		d.order.shaken = true
 	}
 	return errors.Join(problems...)
 }
