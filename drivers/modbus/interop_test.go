@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,9 +25,7 @@ func TestAgainstPymodbus(t *testing.T) {
 	if out, err := exec.Command(python, "-c", "import pymodbus.server").CombinedOutput(); err != nil {
 		t.Skipf("Debian packages python3-pymodbus and python3-serial-asyncio are not installed: %v %s", err, lastLine(out))
 	}
-	port := freePort(t)
-	start(t, exec.Command(python, "testdata/pymodbus/server.py", port))
-	interoperate(t, "127.0.0.1:"+port)
+	against(t, func(where string) *exec.Cmd { return exec.Command(python, "testdata/pymodbus/server.py", where) })
 }
 
 func TestAgainstLibmodbus(t *testing.T) {
@@ -42,19 +41,66 @@ func TestAgainstLibmodbus(t *testing.T) {
 	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
 		t.Fatalf("compile: %v\n%s", err, out)
 	}
-	port := freePort(t)
-	start(t, exec.Command(server, port))
-	interoperate(t, "127.0.0.1:"+port)
+	against(t, func(where string) *exec.Cmd { return exec.Command(server, where) })
+}
+
+// against runs the server behind each framing: TCP, a serial line, and RTU
+// over TCP, where socat is the device server between a socket and the line.
+func against(t *testing.T, server func(where string) *exec.Cmd) {
+	t.Run("tcp", func(t *testing.T) {
+		t.Parallel()
+		port := freePort(t)
+		start(t, server(port))
+		interoperate(t, newLine(t, "127.0.0.1:"+port, 2*time.Second))
+	})
+	socat, err := exec.LookPath("socat")
+	if err != nil {
+		t.Skipf("Debian package socat is not installed: %v", err)
+	}
+	pair := func(t *testing.T) (ours, theirs string) {
+		ours, theirs = filepath.Join(t.TempDir(), "ours"), filepath.Join(t.TempDir(), "theirs")
+		start(t, exec.Command(socat, "pty,raw,echo=0,link="+ours, "pty,raw,echo=0,link="+theirs))
+		waitFor(t, func() bool { return exists(ours) && exists(theirs) })
+		return ours, theirs
+	}
+	t.Run("serial", func(t *testing.T) {
+		t.Parallel()
+		ours, theirs := pair(t)
+		start(t, server(theirs))
+		l := NewSerial(Serial{Path: ours, Baud: 115200}, Options{Timeout: 500 * time.Millisecond})
+		t.Cleanup(func() { _ = l.Close() })
+		interoperate(t, l)
+	})
+	t.Run("rtu over tcp", func(t *testing.T) {
+		t.Parallel()
+		port := freePort(t)
+		ours, theirs := pair(t)
+		start(t, server(theirs))
+		// A reset connection's socat would take the next one's first reply, so
+		// the server must be there before the first request over the socket.
+		direct := NewSerial(Serial{Path: ours, Baud: 115200}, Options{Timeout: 500 * time.Millisecond})
+		waitUntilServed(t, direct.Unit(1))
+		must(t, direct.Close())
+		start(t, exec.Command(socat, "tcp-listen:"+port+",bind=127.0.0.1,reuseaddr,fork", "file:"+ours+",raw,echo=0"))
+		l := NewRTUOverTCP("127.0.0.1:"+port, Options{Timeout: 500 * time.Millisecond})
+		t.Cleanup(func() { _ = l.Close() })
+		interoperate(t, l)
+	})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // interoperate reads every table, writes each way there is, and asks for what
 // does not exist.
-func interoperate(t *testing.T, addr string) {
+func interoperate(t *testing.T, l *Line) {
 	t.Helper()
-	l := newLine(t, addr, 2*time.Second)
 	u := l.Unit(1)
 	u.Allow(Range{Holding, 0, 999}, Range{Coil, 0, 99})
 	waitUntilServed(t, u)
+	before := l.Stats()
 	wantWords(t, "input", u.ReadInput, 0, 100, 7, 2)
 	wantWords(t, "holding", u.ReadHolding, 0, MaxRead, 3, 1)
 	wantWords(t, "holding, last", u.ReadHolding, 199, 1, 3, 1)
@@ -68,6 +114,11 @@ func interoperate(t *testing.T, addr string) {
 	must(t, u.ReadHolding(ctx, 19, got))
 	if want := [6]uint16{58, 0xBEEF, 0x8001, 2, 0xFFFF, 73}; [6]uint16(got) != want {
 		t.Errorf("after the writes: got %x, want %x", got, want)
+	}
+	must(t, u.Write(ctx, 15, 30, []uint16{1, 0, 0, 1, 1, 0, 1, 0, 1, 0}))
+	bits := make([]uint16, 10)
+	if must(t, u.Read(ctx, 1, 30, bits)); [10]uint16(bits) != [10]uint16{1, 0, 0, 1, 1, 0, 1, 0, 1, 0} {
+		t.Errorf("after writing coils: got %d", bits)
 	}
 	for _, on := range []bool{true, false} {
 		must(t, u.WriteCoil(ctx, 4, on))
@@ -88,8 +139,8 @@ func interoperate(t *testing.T, addr string) {
 			t.Errorf("%s: got %v, want exception 2", name, err)
 		}
 	}
-	if st := l.Stats(); st.Doubts != 0 || st.Timeouts != 0 || st.Exceptions != 5 {
-		t.Errorf("got %+v, want no doubt, no timeout and 5 exceptions", st)
+	if st := l.Stats(); st.Doubts != before.Doubts || st.Timeouts != before.Timeouts || st.Exceptions-before.Exceptions != 5 {
+		t.Errorf("got %+v after %+v, want no doubt, no timeout and 5 exceptions", st, before)
 	}
 }
 
@@ -132,10 +183,12 @@ func must(t *testing.T, err error) {
 func start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	var said bytes.Buffer
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // to end its children with it
+	cmd.WaitDelay = 2 * time.Second
 	cmd.Stdout, cmd.Stderr, cmd.Env = &said, &said, append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
 	must(t, cmd.Start())
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
 		if t.Failed() {
 			t.Logf("the server said: %s", said.String())

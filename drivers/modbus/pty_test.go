@@ -26,6 +26,7 @@ type slave struct {
 
 	mu       sync.Mutex
 	answer   rtuAnswer
+	always   []byte // written instead of an answer; set before the first request
 	requests [][]byte
 	port     *os.File // the pty's master
 	all      sync.WaitGroup
@@ -170,6 +171,11 @@ func (s *slave) serve(read, write func([]byte) (int, error), busy sync.Locker) {
 			size := requestSize(buf[:have])
 			if have < size {
 				break
+			}
+			if s.always != nil {
+				have = copy(buf, buf[size:have])
+				_, _ = write(s.always)
+				continue
 			}
 			request := slices.Clone(buf[:size])
 			have = copy(buf, buf[size:have])

@@ -10,6 +10,8 @@ import (
 
 	gb "github.com/goburrow/modbus"
 	"pgregory.net/rapid"
+
+	"nominald/drivers"
 )
 
 // Frames printed in public documents, so that the CRC is not checked against
@@ -119,7 +121,7 @@ func FuzzRTU(f *testing.F) {
 
 // refusedByValue: a write that the device acknowledged with another value.
 func refusedByValue(request []byte, err error) bool {
-	return (request[1] == 5 || request[1] == 6) && err != nil
+	return (request[1] == 5 || request[1] == 6) && errors.Is(err, drivers.ErrRefused)
 }
 
 // The framer against a model of the line: noise, replies that are owed to other

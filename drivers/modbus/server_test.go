@@ -70,6 +70,8 @@ func good(c *net.TCPConn, req []byte) bool {
 	return err == nil
 }
 
+func deafTCP(*net.TCPConn, []byte) bool { return true }
+
 func newDevice(t *testing.T) *device {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

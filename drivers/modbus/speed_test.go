@@ -110,3 +110,49 @@ func BenchmarkTCP(b *testing.B) {
 	b.ReportMetric(1/bares, "floor-req/s")
 	b.ReportMetric(bares/mine, "ratio")
 }
+
+func TestRTUPollAllocatesNothingInTheWire(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	serial := newSlave(t)
+	serial.always = rtuReply(rtuRequest(2, 100, 19)) // AllocsPerRun counts the slave too
+	for name, l := range map[string]*Line{"serial": serial.line(time.Second), "RTU over TCP": answerRTUAlways(t)} {
+		req := rtuRequest(2, 100, 19)
+		timing := Timing{}.over(l.opts)
+		if n := testing.AllocsPerRun(300, func() {
+			if _, err := l.wire.exchange(t.Context(), req, timing); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations per poll, want 0", name, n)
+		}
+		must(t, l.Close())
+	}
+}
+
+// answerRTUAlways is answerAlways for RTU frames and one client.
+func answerRTUAlways(t *testing.T) *Line {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	reply := rtuReply(rtuRequest(2, 100, 19))
+	go func() {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		buf := make([]byte, maxFrame)
+		for {
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+			if _, err := c.Write(reply); err != nil {
+				return
+			}
+		}
+	}()
+	return NewRTUOverTCP(ln.Addr().String(), Options{})
+}

@@ -1,4 +1,5 @@
-/* A Modbus TCP server for the interoperability test: ./server PORT.
+/* A Modbus server for the interoperability test: ./server PORT over TCP, or
+ * ./server /dev/... over a serial line at 115200 8N1.
  *
  * Holding registers 0-199 hold 3*address+1, input registers 0-99 hold
  * 7*address+2, every third coil and discrete input is on. Addresses beyond are
@@ -22,24 +23,35 @@ static void fill(modbus_mapping_t *map)
 int main(int argc, char **argv)
 {
     if (argc != 2) {
-        fprintf(stderr, "usage: server PORT\n");
+        fprintf(stderr, "usage: server PORT|TTY\n");
         return 2;
     }
-    modbus_t *bus = modbus_new_tcp("127.0.0.1", atoi(argv[1]));
+    int rtu = argv[1][0] == '/';
+    modbus_t *bus = rtu ? modbus_new_rtu(argv[1], 115200, 'N', 8, 1)
+                        : modbus_new_tcp("127.0.0.1", atoi(argv[1]));
     modbus_mapping_t *map = modbus_mapping_new(40, 40, 200, 100);
-    if (bus == NULL || map == NULL) {
+    if (bus == NULL || map == NULL || modbus_set_slave(bus, 1) != 0) {
         fprintf(stderr, "server: %s\n", modbus_strerror(errno));
         return 1;
     }
     fill(map);
+    uint8_t query[MODBUS_TCP_MAX_ADU_LENGTH];
+    int n;
+    if (rtu) {
+        if (modbus_connect(bus) != 0) {
+            fprintf(stderr, "connect: %s\n", modbus_strerror(errno));
+            return 1;
+        }
+        for (;;)
+            if ((n = modbus_receive(bus, query)) > 0)
+                modbus_reply(bus, query, n, map);
+    }
     int listener = modbus_tcp_listen(bus, 1);
     if (listener < 0) {
         fprintf(stderr, "listen: %s\n", modbus_strerror(errno));
         return 1;
     }
-    uint8_t query[MODBUS_TCP_MAX_ADU_LENGTH];
     while (modbus_tcp_accept(bus, &listener) >= 0) {
-        int n;
         while ((n = modbus_receive(bus, query)) >= 0)
             if (n > 0)
                 modbus_reply(bus, query, n, map);
