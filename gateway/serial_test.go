@@ -35,12 +35,21 @@ store: {dir: %[2]s/store}
 // newSerialWorld serves a bakery on two serial lines of different speeds.
 func newSerialWorld(t *testing.T) *world {
 	t.Helper()
+	return serialWorld(t, func(w *world, leap, http string) string {
+		return fmt.Sprintf(serialConfig, leap, w.dir, testMeter, http)
+	})
+}
+
+// serialWorld serves the site of a config that is written for the addresses of
+// Leap and of the gateway.
+func serialWorld(t *testing.T, text func(w *world, leap, http string) string) *world {
+	t.Helper()
 	w := &world{t: t, dir: t.TempDir()}
 	leapLn, free := w.listen(), w.listen()
 	w.httpAddr = free.Addr().String()
 	free.Close()
 	w.write("leap.key", testKey)
-	w.path = w.write("nominald.yaml", fmt.Sprintf(serialConfig, leapLn.Addr(), w.dir, testMeter, w.httpAddr))
+	w.path = w.write("nominald.yaml", text(w, leapLn.Addr().String(), w.httpAddr))
 	var err error
 	if w.cfg, err = config.Load(w.path); err != nil {
 		t.Fatal(err)
@@ -155,4 +164,50 @@ func (w *world) checkMoments(pulled, plugged time.Time) {
 			w.t.Errorf("the log says %d times %s, want %d", got, line, want)
 		}
 	}
+}
+
+const serverConfig = `site: {name: Cabinet, timezone: America/Los_Angeles, armed: true, max_import_kw: 40}
+leap: {url: "http://%[1]s/v2", api_key: "file:%[2]s/leap.key", poll: 5s}
+meters:
+  - {id: %[3]s, type: utility_meter, measured_by: main, reference: device, devices: [battery, pump, cooler]}
+buses:
+  - {name: inverter, tcp: "%[5]s"}
+  - {name: cabinet, tcp: "%[6]s", framing: rtu}
+devices:
+  - {name: main, kind: meter, profile: carlo-gavazzi-em24, bus: cabinet, unit: 2}
+  - {name: battery, kind: battery, profile: kostal-plenticore, bus: inverter, unit: 71, reserve_soc: 20, max_discharge_kw: 2, capacity_kwh: 13.5}
+  - {name: pump, kind: relay, profile: waveshare-modbus-relay, bus: cabinet, unit: 3, channel: 2, rated_kw: 1, min_off: 10s, min_on: 0s}
+  - {name: cooler, kind: relay, profile: waveshare-modbus-relay, bus: cabinet, unit: 3, channel: 8, rated_kw: 1, min_off: 10s, min_on: 0s}
+policy: {release: 0s}
+http: {listen: "%[4]s"}
+store: {dir: %[2]s/store}
+`
+
+// TestRelaysOfABoardTakePart: two relays of one board behind a serial device
+// server give what the battery can not, and are let go at the end.
+func TestRelaysOfABoardTakePart(t *testing.T) {
+	t.Parallel()
+	w := serialWorld(t, func(w *world, leap, http string) string {
+		inverter, cabinet := w.listen(), w.listen()
+		defer inverter.Close()
+		defer cabinet.Close()
+		return fmt.Sprintf(serverConfig, leap, w.dir, testMeter, http, inverter.Addr(), cabinet.Addr())
+	})
+	w.award(time.Now().UTC().Add(-time.Second), time.Hour)
+	stop := w.run()
+	off := func() (n int) {
+		for _, name := range []string{"pump", "cooler"} {
+			if d := w.site.Truth().Devices[name]; d.Commanded && d.PowerW == 0 {
+				n++
+			}
+		}
+		return n
+	}
+	w.await("both relays hold their loads off", 60*time.Second, func() bool { return off() == 2 })
+	w.await("the status says so", 10*time.Second, func() bool {
+		return w.device("pump").Setpoint == "inhibit" && w.device("cooler").Setpoint == "inhibit"
+	})
+	time.Sleep(11 * time.Second) // min_off
+	stop()
+	w.await("no load is held off", 2*time.Second, func() bool { return off() == 0 })
 }
