@@ -69,7 +69,7 @@ func TestRandomLatenessNeverMisattributes(t *testing.T) {
 			}
 			good, bad := 0, 0
 			pick := rand.New(rand.NewPCG(3, 5))
-			for i, end := 0, time.Now().Add(3*time.Second); time.Now().Before(end); i++ {
+			for i, end := 0, time.Now().Add(2*time.Second); time.Now().Before(end); i++ {
 				u := units[pick.IntN(3)]
 				var err error
 				switch addr := uint16(pick.IntN(50000)); pick.IntN(4) {
@@ -86,7 +86,7 @@ func TestRandomLatenessNeverMisattributes(t *testing.T) {
 				}
 			}
 			t.Logf("%d good, %d failed: %+v", good, bad, l.Stats())
-			if good < 100 || bad < 20 {
+			if good < 60 || bad < 15 {
 				t.Errorf("%d good, %d failed: the line starves, or nothing was late", good, bad)
 			}
 		})
@@ -143,6 +143,7 @@ func TestDeadUnitDoesNotStarveTheLiving(t *testing.T) {
 // Some devices are silent to functions that they do not know. Then nothing can
 // settle a debt but time.
 func TestUnitThatKnowsOneFunctionOnly(t *testing.T) {
+	t.Parallel()
 	s := newSlave(t)
 	threeAndSix := func(write func([]byte), request []byte) {
 		if request[1] == 3 || request[1] == 6 {
@@ -181,6 +182,7 @@ func TestUnitThatKnowsOneFunctionOnly(t *testing.T) {
 // A write goes out even if nothing can tell its reply from an earlier one, but
 // then it is not acknowledged.
 func TestWriteIsNotHeldBack(t *testing.T) {
+	t.Parallel()
 	const timeout = 30 * time.Millisecond
 	s := newSlave(t)
 	l := s.line(timeout)

@@ -91,6 +91,7 @@ func TestTimeoutOfAUnit(t *testing.T) {
 // A broadcast goes out, is answered by nobody, and holds the line while the
 // units carry it out.
 func TestBroadcast(t *testing.T) {
+	t.Parallel()
 	s := newSlave(t)
 	s.set(func(write func([]byte), request []byte) {
 		if request[0] != 0 {

@@ -35,12 +35,11 @@ type rtuTimes struct {
 }
 
 const (
-	// quiet ends a frame that is not the answer. USB adapters hold received
-	// bytes back for up to 16 ms (modbus.md 2).
+	// quiet ends a frame that is not the answer, or t3.5 where that is longer.
+	// USB adapters hold received bytes back for up to 16 ms (modbus.md 2).
 	quiet = 20 * time.Millisecond
-	// babble is how long a line may go on without being asked before it is
-	// given up for this request. It is longer than any frame at 1200 baud takes
-	// for a tenth of it, and than any reply at 9600.
+	// babble is how long a line may go on without being asked, beyond the time
+	// of the longest frame, before it is given up for this request.
 	babble = 400 * time.Millisecond
 	// broadcastHold is how long units may take to carry out a broadcast, which
 	// none of them answers (modbus.md 1: 100-200 ms).
@@ -172,7 +171,7 @@ func (w *rtuWire) roundTrip(request []byte, now, deadline time.Time) ([]byte, er
 	in := intake{wire: w, request: request, echo: w.echo == echoes}
 	for {
 		until := deadline
-		if settles := w.heard.Add(quiet); !in.silent && in.unclear() && settles.Before(deadline) {
+		if settles := w.heard.Add(max(quiet, w.times.gap)); !in.silent && in.unclear() && settles.Before(deadline) {
 			until = settles
 		}
 		n, err := w.link.read(w.buf[in.have:], until)
@@ -249,7 +248,8 @@ func (w *rtuWire) ready(ctx context.Context, unit byte, t Timing) error {
 // hush waits until nothing has come for the gap before a request, and drops
 // what does come.
 func (w *rtuWire) hush() error {
-	limit, total, have := time.Now().Add(babble), 0, 0
+	patience := babble + rtuMost*w.times.char
+	limit, total, have := time.Now().Add(patience), 0, 0
 	for {
 		n, err := w.link.read(w.buf[have:], w.heard.Add(w.times.gap))
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -263,7 +263,7 @@ func (w *rtuWire) hush() error {
 		total += n
 		have = w.discard(have + n)
 		if w.heard.After(limit) {
-			return fmt.Errorf("%w: the line is never silent, %d bytes in %s without a request", errDoubt, total, babble)
+			return fmt.Errorf("%w: the line is never silent, %d bytes in %s without a request", errDoubt, total, patience.Round(time.Millisecond))
 		}
 	}
 }
