@@ -175,8 +175,11 @@ func (p *parser) warn() {
 		used := slices.ContainsFunc(p.cfg.Meters, func(m Meter) bool {
 			return slices.Contains(m.Devices, d.Name) || m.Type == DeviceMeter && m.MeasuredBy == d.Name
 		})
-		if d.Kind.Dispatched() && !used {
+		switch p, _ := find(p.profiles, func(o Profile) bool { return o.Name == d.Profile }); {
+		case d.Kind.Dispatched() && !used:
 			add("devices[%d]: %s is in no meter's devices and is never dispatched", i, d.Name)
+		case d.Kind.Dispatched() && p.NoFallback && !d.AllowNoFallback:
+			add("devices[%d]: %s has no timer of its own to end a command, and is not commanded without allow_no_fallback: true", i, d.Name)
 		}
 	}
 	for i, m := range p.cfg.Meters {

@@ -72,6 +72,24 @@ func TestFaultsOfWiring(t *testing.T) {
 	})
 }
 
+func TestDeviceWithoutATimerOfItsOwnIsAWarning(t *testing.T) {
+	env := testEnv()
+	env.Library = openLibrary
+	text := strings.Replace(minimal, "kind: battery, profile: sunspec-storage,", "kind: battery, profile: goodwe-et,", 1)
+	c, err := Parse(strings.NewReader(text), "n.yaml", env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "devices[1]: battery has no timer of its own to end a command, and is not commanded without allow_no_fallback: true"
+	if len(c.Warnings) != 1 || c.Warnings[0] != want {
+		t.Errorf("warnings %q, want %q", c.Warnings, want)
+	}
+	c, err = Parse(strings.NewReader(strings.Replace(text, "profile: goodwe-et,", "profile: goodwe-et, allow_no_fallback: true,", 1)), "n.yaml", env)
+	if err != nil || len(c.Warnings) != 0 {
+		t.Errorf("with the owner's consent: %v, warnings %q", err, c.Warnings)
+	}
+}
+
 const ownProfile = `name: our-meter
 kind: meter
 maker: ourselves

@@ -43,6 +43,8 @@ type Profile struct {
 	Channels int
 	// Inhibits: it holds the load off, and shifts no set-point.
 	Inhibits bool
+	// NoFallback: the device itself never ends a command.
+	NoFallback bool
 }
 
 // OSEnv is this machine.
@@ -60,7 +62,9 @@ func OSEnv() Env {
 func briefly(list []*profile.Profile) []Profile {
 	var all []Profile
 	for _, p := range list {
-		all = append(all, Profile{Name: p.Name, Kind: p.Kind, GPIO: p.Bus == "gpio", Channels: p.Channels, Inhibits: p.Inhibits()})
+		timer := p.Driver != "" || p.Fallback.Register != "" || p.Fallback.After > 0
+		all = append(all, Profile{Name: p.Name, Kind: p.Kind, GPIO: p.Bus == "gpio", Channels: p.Channels,
+			Inhibits: p.Inhibits(), NoFallback: !timer})
 	}
 	return all
 }
