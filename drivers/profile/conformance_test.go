@@ -3,6 +3,8 @@ package profile_test
 import (
 	"context"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -51,10 +53,26 @@ type memory struct{ data []byte }
 func (m *memory) Load() ([]byte, error) { return m.data, nil }
 func (m *memory) Save(b []byte) error   { m.data = b; return nil }
 
-// interpreted are the profiles that this package drives.
+// interpreted are the profiles that this package drives: those of the library,
+// and some of no device, which say what no profile of the library does.
 func interpreted(t *testing.T) []*profile.Profile {
 	t.Helper()
+	files, err := filepath.Glob("testdata/conformance/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d profiles in testdata/conformance: %v", len(files), err)
+	}
 	var out []*profile.Profile
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := profile.Parse(file, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, p)
+	}
 	for _, p := range profile.List() {
 		if p.Driver == "" && p.Bus == "modbus" {
 			out = append(out, p)
