@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"strings"
@@ -107,6 +108,28 @@ func TestEchoBehindNoise(t *testing.T) {
 	s.set(echoing(rtuDeaf))
 	if err := u.WriteRegister(t.Context(), 3, 7); !errors.Is(err, drivers.ErrOffline) {
 		t.Fatalf("got %v from a dead unit, want offline", err)
+	}
+}
+
+// Silence tells that there is no echo only once an echo had the time to come:
+// not when the caller was in a hurry.
+func TestHurryTellsNothingAboutTheEcho(t *testing.T) {
+	s := newSlave(t)
+	_, u := echoLine(t, s, false)
+	must(t, u.line.wire.(*rtuWire).ready(t.Context(), 1, u.timing))
+	s.set(func(write func([]byte), request []byte) {
+		time.Sleep(15 * time.Millisecond) // a USB adapter's
+		write(request)
+	})
+	short, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+	defer cancel()
+	if err := u.ReadHolding(short, 1, make([]uint16, 2)); !errors.Is(err, drivers.ErrOffline) {
+		t.Fatalf("got %v, want offline", err)
+	}
+	for range 3 {
+		if err := u.WriteRegister(t.Context(), 3, 7); !errors.Is(err, drivers.ErrOffline) {
+			t.Fatalf("got %v from a dead unit, want offline", err)
+		}
 	}
 }
 

@@ -41,6 +41,9 @@ const (
 	// babble is how long a line may go on without being asked, beyond the time
 	// of the longest frame, before it is given up for this request.
 	babble = 400 * time.Millisecond
+	// echoPatience is how long silence must last to tell that there is no echo.
+	// That comes at once, but for a USB adapter's 16 ms and a busy machine.
+	echoPatience = 100 * time.Millisecond
 	// broadcastHold is how long units may take to carry out a broadcast, which
 	// none of them answers (modbus.md 1: 100-200 ms).
 	broadcastHold = 150 * time.Millisecond
@@ -154,8 +157,8 @@ func (w *rtuWire) attempt(ctx context.Context, request []byte, t Timing, probe b
 	case !w.failed: // a write that had to go out though no probe could go before it
 		err = fmt.Errorf("%w: the write went out, but what came may be its echo or acknowledge an earlier one", errDoubt)
 	}
-	if nothing && w.echo == echoUnknown {
-		w.echo = noEcho // an echo comes at once, whatever the unit does
+	if nothing && w.echo == echoUnknown && w.took >= echoPatience {
+		w.echo = noEcho // an echo comes whatever the unit does
 	}
 	return nil, w.classify(ctx, err)
 }
