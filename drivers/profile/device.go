@@ -64,6 +64,7 @@ type device struct {
 	notes   []string
 
 	order order
+	next  *pending      // comes after order; nil where nothing waits
 	timed time.Duration // what the device's timer was last set to
 	kept  keepsake
 	known bool // kept is what was remembered
@@ -222,7 +223,7 @@ func (d *device) release(ctx context.Context, v values) error {
 		return nil
 	}
 	err := d.recall()
-	d.order = order{changed: d.order.changed}
+	d.order, d.next = order{changed: d.order.changed}, nil
 	if sendErr := d.send(ctx, d.p.Command.Release, v, true); sendErr != nil {
 		return sendErr
 	}

@@ -29,6 +29,13 @@ type order struct {
 	fault   string        // the device does not hold it
 }
 
+// pending is a command that came too soon after another.
+type pending struct {
+	steps  []Step
+	values values
+	want   float64
+}
+
 // forget has the whole sequence written at the next Apply.
 func (o *order) forget() { o.key, o.shaken, o.again, o.fault = "", false, false, "" }
 
@@ -51,8 +58,11 @@ func (d *device) command(ctx context.Context, steps []Step, v values, want float
 		o.forget()
 	}
 	same := o.key == key
+	d.next = nil
 	if o.key != "" && (same || now.Sub(o.changed) < d.p.MinInterval) {
-		// Of another command that comes too soon the bus applies the newest again.
+		if !same { // the Read after that time sends it
+			d.next = &pending{steps, v, want}
+		}
 		if o.timer > 0 && now.Sub(o.at) >= d.renewEvery() {
 			if err := d.refresh(ctx, valid); err != nil {
 				return err
@@ -160,6 +170,12 @@ func (d *device) attend(ctx context.Context) {
 		o.forget()
 	}
 	if o.key == "" || !now.Before(o.until) {
+		return
+	}
+	if n := d.next; n != nil && now.Sub(o.changed) >= d.p.MinInterval {
+		if err := d.command(ctx, n.steps, n.values, n.want, o.until.Sub(now)); err != nil {
+			d.notes = append(d.notes, err.Error())
+		}
 		return
 	}
 	repeat := d.verify()

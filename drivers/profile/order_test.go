@@ -193,6 +193,27 @@ func TestSequenceThatFailsMidwayIsRepeatedWhole(t *testing.T) {
 	s.wrote("6@20=[0] 16@10=[0]")
 }
 
+func TestCommandThatComesTooSoonIsSentWhenItsTimeHasCome(t *testing.T) {
+	s := newSite(t, keeper+"min_interval: 5s\n")
+	d := s.open()
+	mustRead(t, d)
+	for w := range 4 {
+		s.apply(d, drivers.Command{PowerW: float64(w)})
+		s.now = s.now.Add(time.Second)
+		mustRead(t, d)
+	}
+	s.wrote("16@10=[0] 6@20=[2] 6@30=[21930]") // the last is the keep-alive of the first
+	s.now = s.now.Add(time.Second)
+	mustRead(t, d)
+	s.wrote("16@10=[3] 6@20=[2]")
+	s.apply(d, drivers.Command{PowerW: 4})
+	release(t, d)
+	s.written()
+	s.now = s.now.Add(10 * time.Second)
+	mustRead(t, d)
+	s.wrote("")
+}
+
 // A connection that breaks and is mended under a request may be a restart of the
 // device. One that breaks while another unit is talked to is not.
 func TestBrokenConnectionHasTheCommandWrittenAgain(t *testing.T) {
