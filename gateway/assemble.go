@@ -59,6 +59,11 @@ func (g *Gateway) connect() error {
 	normals := g.events.normals(g.clock.Now())
 	for _, u := range g.units {
 		u.watch.restored, u.watch.vehicle = normals[u.cfg.Name], u.cfg.Kind == drivers.Charger
+		if u.cfg.ByInhibit && u.watch.restored.OK {
+			// It was held off when the process before ended, and let go since. Its
+			// driver now insists on min_on, so it must not be counted on.
+			u.watch.freeSince = g.started
+		}
 	}
 	g.control = &control{cfg: g.cfg, log: g.log, clock: g.clock, loads: g.loads, schedule: &g.schedule,
 		latch: g.latch, events: g.events, units: g.units, point: sitePoint(g.cfg), period: g.opts.Period,

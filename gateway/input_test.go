@@ -80,7 +80,7 @@ func TestButtonLatchesTheStop(t *testing.T) {
 		t.Errorf("stopped by %q", by)
 	}
 	w.await("the battery is neutral", 10*time.Second, func() bool { return !w.site.Truth().Devices["battery"].Commanded })
-	if code, body := w.ask("/api/v1/resume"); code < 400 || !strings.Contains(body, "stays stopped by the stop button red") {
+	if code, body := w.ask("/api/v1/resume"); code != http.StatusConflict || !strings.Contains(body, "stays stopped by the stop button red") {
 		t.Errorf("resume while the button is held: %d %s", code, body)
 	}
 	line.set(false, nil)

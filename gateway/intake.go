@@ -87,7 +87,7 @@ func (g *Gateway) Stop(actor string) error {
 // Resume releases the owner's STOP, unless a button at the site still holds it.
 func (g *Gateway) Resume(actor string) error {
 	if by := g.pressed(); by != "" {
-		return fmt.Errorf("the site stays stopped by the %s", by)
+		return fmt.Errorf("%w by the %s", status.ErrHeld, by)
 	}
 	if err := g.latch.resume(); err != nil {
 		return err

@@ -202,7 +202,7 @@ store: {dir: /srv/n, retain: 1d12h}
 			{Name: "t", Kind: drivers.Thermostat, Profile: "room-unit", Bus: "six", Unit: 1, RatedW: 2000, MinOff: 90 * time.Second, MinOn: 5 * time.Minute, MaxOff: time.Hour, MaxOffsetK: 1.5},
 			{Name: "h", Kind: drivers.Relay, Profile: RelayInhibit, GPIO: "gpiochip0:17", ByInhibit: true, RatedW: 4000,
 				MinOff: 5 * time.Minute, MinOn: 5 * time.Minute, MaxOff: 30 * time.Minute},
-			{Name: "pump", Kind: drivers.Relay, Profile: "relay-board", Bus: "server", Unit: 2, Channel: 8, RatedW: 1000,
+			{Name: "pump", Kind: drivers.Relay, Profile: "relay-board", Bus: "server", Unit: 2, Channel: 8, ByInhibit: true, RatedW: 1000,
 				MinOff: 5 * time.Minute, MinOn: 10 * time.Second, MaxOff: 30 * time.Minute},
 			{Name: "heat", Kind: drivers.Thermostat, Profile: SGReady, GPIO: "GPIO5", GPIO2: "pinctrl-rp1:6", ActiveLow: true, ByInhibit: true,
 				RatedW: 3000, MinOff: 10 * time.Minute, MinOn: 10 * time.Minute, MaxOff: 2 * time.Hour, MaxOffsetK: 2},

@@ -97,7 +97,7 @@ func (p *parser) checkProfile(b *block, d *Device) {
 // fitProfile checks the keys that a profile of the right kind leaves no room
 // for.
 func (p *parser) fitProfile(b *block, d *Device, got Profile) {
-	d.ByInhibit = got.Inhibits || d.GPIO != ""
+	d.ByInhibit = got.Inhibits || d.GPIO != "" || d.Kind == drivers.Relay
 	if have := max(got.Channels, 1); d.Channel > have {
 		p.faults.add(Error{Line: b.lineOf("channel"), Key: b.at("channel"), Found: fmt.Sprintf("%d is more than %s has", d.Channel, show(d.Profile)), Accepted: fmt.Sprintf("1 to %d", have)})
 	}

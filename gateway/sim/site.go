@@ -255,7 +255,8 @@ func (s *Site) MeanReductionW(from, to time.Time) (float64, error) {
 	return s.account.meanReductionW(from.Sub(start), to.Sub(start))
 }
 
-// Faults returns the hooks to break a device with, nil for an unknown one.
+// Faults returns the hooks to break a device with, nil for an
+// unknown one and for those on a line that can be pulled.
 func (s *Site) Faults(device string) *modbustcp.Faults { return s.faults[device] }
 
 // Run serves the site and moves it in real time until ctx ends.

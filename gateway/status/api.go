@@ -1,11 +1,16 @@
 package status
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"time"
 )
+
+// ErrHeld: a change is refused because something at the site holds it, as a
+// STOP button that is still pressed.
+var ErrHeld = errors.New("the site stays stopped")
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	snap := s.opt.Board.latest.Load()
@@ -124,7 +129,11 @@ func (s *Server) resume(w http.ResponseWriter, r *http.Request) {
 func (s *Server) latch(w http.ResponseWriter, r *http.Request, what string, change func(actor string) error, stopped bool) {
 	if err := change(actor(r)); err != nil {
 		s.opt.Log.Error("http", "change", what, "actor", actor(r), "err", err)
-		problem(w, http.StatusInternalServerError, what+": "+err.Error())
+		code := http.StatusInternalServerError
+		if errors.Is(err, ErrHeld) {
+			code = http.StatusConflict
+		}
+		problem(w, code, what+": "+err.Error())
 		return
 	}
 	writeJSON(w, stopBody{Stopped: stopped})
