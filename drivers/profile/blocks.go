@@ -51,7 +51,7 @@ func (p *Profile) blocks(channel int, slow bool) []*block {
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
 		x, y := p.Points[a], p.Points[b]
-		return cmp.Or(cmp.Compare(readFunction(x.Table), readFunction(y.Table)), cmp.Compare(x.at(channel), y.at(channel)))
+		return cmp.Or(cmp.Compare(readFunction(x.Table), readFunction(y.Table)), cmp.Compare(x.at(channel), y.at(channel)), cmp.Compare(width(x.Type), width(y.Type)))
 	})
 	var all []*block
 	for _, i := range order {
