@@ -63,23 +63,29 @@ if no test failed.`,
 				return err
 			}
 			defer c.Close()
-			o.Version = versionText()
 			return runCommission(cmd, c, o, out, yes, asJSON)
 		},
 	}
+	o.Version = versionText()
+	timeFlags(cmd, &o)
 	f := cmd.Flags()
 	f.StringVar(&path, "config", defaultConfig, "config `FILE`")
 	f.StringArrayVar(&o.Names, "device", nil, "test this device only; may be given several times")
 	f.StringVar(&power, "power", "1kW", "`POWER` of battery tests, at most")
-	f.DurationVar(&o.For, "for", 30*time.Second, "how long a battery holds it")
 	f.StringVar(&out, "out", "", "`DIR` of the hand-over sheet (default store.dir)")
 	f.BoolVar(&yes, "yes", false, "do not ask")
 	f.BoolVar(&asJSON, "json", false, "print the sheet as JSON")
+	return cmd
+}
+
+// timeFlags are the lengths of a test's parts.
+func timeFlags(cmd *cobra.Command, o *commission.Options) {
+	f := cmd.Flags()
+	f.DurationVar(&o.For, "for", 30*time.Second, "how long a battery holds it")
 	f.DurationVar(&o.Times.Lease, "lease", 30*time.Second, "how long a device shall hold a command that is not renewed")
 	f.DurationVar(&o.Times.Noise, "noise", 20*time.Second, "how long the meter is watched beforehand")
 	f.DurationVar(&o.Times.Rest, "rest", 10*time.Second, "how long a battery rests before its step")
 	f.DurationVar(&o.Times.Back, "back", 15*time.Second, "how long a battery rests after its step")
-	return cmd
 }
 
 // parsePower reads 1kW, 1.5kW, 800W.

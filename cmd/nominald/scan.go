@@ -96,7 +96,7 @@ func runScan(cmd *cobra.Command, o scan.Options, asJSON bool) error {
 			live.say("found %s: %s", p.Found.Place, scanName(*p.Found))
 			return
 		}
-		live.update("%3.0f %%, at most %s left, %s", 100*float64(p.Done-1)/float64(max(p.Total, 1)), shortly(p.Left), p.Where)
+		live.update("%3.0f %%, %s left if nothing answers, %s", 100*float64(p.Done-1)/float64(max(p.Total, 1)), shortly(p.Left), p.Where)
 	}
 	result, err := scan.Run(cmd.Context(), o)
 	live.done()

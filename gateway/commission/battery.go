@@ -123,16 +123,61 @@ func (b *batteryTest) both(ctx context.Context, sign, step *Test) {
 	if b.powerW < 0 {
 		verb = "charges"
 	}
-	b.tell("  %s %s %.0f W for %v", b.d.cfg.Name, verb, math.Abs(b.powerW), b.o.For)
-	err := b.there(ctx)
-	b.off = b.r.now()
-	if err == nil || errors.Is(err, errGuard) {
-		if back := b.back(ctx); err == nil {
-			err = back
+	for try := 1; ; try++ {
+		b.tell("  %s %s %.0f W for %v", b.d.cfg.Name, verb, math.Abs(b.powerW), b.o.For)
+		err := b.there(ctx)
+		b.off = b.r.now()
+		if err == nil || errors.Is(err, errGuard) {
+			if back := b.back(ctx); err == nil {
+				err = back
+			}
+		}
+		if err != nil || !b.disturbed() || try == mostTries {
+			sign.add("tries", float64(try), "")
+			b.judgeSign(sign, err)
+			b.judgeStep(step, err)
+			return
+		}
+		b.tell("  a load switched meanwhile; once more (%d of %d)", try+1, mostTries)
+		// It rests already; what is recorded from here on is the next rest.
+		b.wrong, b.r = false, newRecording()
+		if err := b.watch(ctx, b.d, b.r, b.t.Rest, true, nil); err != nil {
+			b.end(b.d, sign, verdictOf(err), "%v", err)
+			b.end(b.d, step, verdictOf(err), "%v", err)
+			return
+		}
+		if w, why := b.limits(median(watts(b.r.site))).Choose(); w == 0 || (w > 0) != (b.powerW > 0) {
+			b.end(b.d, sign, Skipped, "a load switched in the middle, and now: %s", orUnknownText(why))
+			b.end(b.d, step, Skipped, "a load switched in the middle")
+			return
+		} else {
+			b.powerW = w
 		}
 	}
-	b.judgeSign(sign, err)
-	b.judgeStep(step, err)
+}
+
+// mostTries is how often a step is tried at a site whose loads switch.
+const mostTries = 3
+
+// disturbed tells whether the site moved by more than the battery: the way
+// there and the way back do not agree, while the battery itself followed.
+func (b *batteryTest) disturbed() bool {
+	own, ownBack, ok := b.response(b.r.device, b.powerW, 0)
+	there, back, siteOK := b.response(b.r.site, -b.powerW, b.restNoise)
+	if !ok || !siteOK || !own.Moved || !ownBack.Moved {
+		return false
+	}
+	good := func(r Response) bool { return r.Gain > siteGainLow && r.Gain < siteGainHigh }
+	turned := func(r Response) bool { return r.Gain < -siteGainLow && r.Gain > -siteGainHigh }
+	still := func(r Response) bool { return !r.Moved }
+	return !(good(there) && good(back) || turned(there) && turned(back) || still(there) && still(back))
+}
+
+func orUnknownText(why string) string {
+	if why == "" {
+		return "the site's load allows another direction only; test again"
+	}
+	return why
 }
 
 func (b *batteryTest) there(ctx context.Context) error {

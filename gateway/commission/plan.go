@@ -25,7 +25,7 @@ func (site Site) needs(d Device, o Options) time.Duration {
 	timer := max(t.Lease, d.Driver.Describe().FallbackAfter) + fallbackSlack
 	switch {
 	case d.Config.Kind == drivers.Battery:
-		return t.longestDown() + t.Rest + t.Rest/2 + o.For + t.Back + timer
+		return t.longestDown() + t.Rest/2 + mostTries*(t.Rest+o.For+t.Back) + timer
 	case d.Config.Kind == drivers.Charger:
 		return t.Rest + 4*t.Follow + timer
 	case inhibits(d.Config):

@@ -99,6 +99,9 @@ func unseen(d *tested) string {
 	if d.cfg.GPIO != "" {
 		return "an output line can not be read back, so nobody has seen whether the relay clicked (asked without --yes)"
 	}
+	if !d.ReadsBack {
+		return "the device does not show it, so nobody has seen whether the load stays off (asked without --yes)"
+	}
 	return "read back from the board; nobody has heard the contact (asked without --yes)"
 }
 

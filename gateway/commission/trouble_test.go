@@ -148,3 +148,28 @@ func TestRelayThatNobodyHears(t *testing.T) {
 		t.Error("the board is still commanded")
 	}
 }
+
+// A vehicle that begins to charge in the middle of the step is no inverted
+// meter: the step is made once more.
+func TestLoadThatSwitchesIsNoInvertedMeter(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, benchOptions{})
+	o := b.options("battery")
+	tell, once := o.Tell, false
+	o.Tell = func(line string) {
+		tell(line)
+		if strings.Contains(line, "discharges") && !once {
+			once = true
+			if err := b.site.Plug("wallbox", true, 40_000); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	s := b.mustRun(o)
+	sign := b.verdict(s, "battery", "sign", commission.Passed, "")
+	if tries, ok := sign.Value("tries"); !ok || tries < 2 || !b.said("once more (2 of 3)") {
+		t.Errorf("%g tries", tries)
+	}
+	b.verdict(s, "battery", "step", commission.Passed, "")
+	b.neutral()
+}

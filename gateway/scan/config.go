@@ -103,6 +103,9 @@ func (w *writer) found(f Found) {
 	for _, l := range choices(f.Kind) {
 		line("    %s", l)
 	}
+	if !f.Fallback && f.Kind != drivers.Meter && f.Kind != drivers.Inverter {
+		line("    # allow_no_fallback: true  # the owner's consent: it does not end a command by itself, were the gateway to die")
+	}
 }
 
 // choices are the keys of a kind that only the installer knows. What the config

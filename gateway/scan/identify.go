@@ -74,6 +74,7 @@ func (s *scanner) live(ctx context.Context, device drivers.Device, f *Found) {
 	}
 	f.Reading = &reading
 	about := device.Describe()
+	f.Fallback = about.Fallback
 	if f.SerialNumber == "" {
 		f.SerialNumber = about.Serial
 	}

@@ -303,6 +303,17 @@ func (p *Plan) perHost() time.Duration {
 	return dialTimeout + time.Duration(len(p.tcpUnits)+len(decoys()))*(p.timeout(false)+p.o.Pause)
 }
 
+// left is the longest that so many probes still take, were nothing to answer.
+// What answers takes some seconds more until it is named.
+func (p *Plan) left(probes int) time.Duration {
+	serial := len(p.o.Serial) * len(p.settings) * len(p.units)
+	all := time.Duration(len(p.o.Serial)) * p.perLine()
+	if network := p.probes() - serial; network > 0 {
+		all += time.Duration(network) * (p.timeout(false) + p.o.Pause) / time.Duration(min(atOnce, len(p.hosts)))
+	}
+	return all * time.Duration(probes) / time.Duration(max(p.probes(), 1))
+}
+
 // strength is how much a profile's identity proves: a text hardly lies, one of
 // some values seldom, a range says little.
 func strength(p *profile.Profile) int {

@@ -43,7 +43,7 @@ type Progress struct {
 	Where string        // line, setting and unit
 	Done  int           // probes
 	Total int           // probes, of which some may turn out not to be needed
-	Left  time.Duration // at most
+	Left  time.Duration // were nothing more to answer
 	Found *Found        // just found; nil mostly
 }
 
@@ -73,6 +73,8 @@ type Found struct {
 	Profiles []string         `json:"profiles,omitempty"`
 	Reading  *drivers.Reading `json:"reading,omitempty"`
 	Channels int              `json:"channels,omitempty"`
+	// Fallback: it ends a command by itself that is not renewed.
+	Fallback bool `json:"fallback"`
 	Note     string           `json:"note,omitempty"`
 }
 

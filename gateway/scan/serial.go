@@ -35,12 +35,7 @@ func (s *scanner) step(where string) {
 		return
 	}
 	p := Progress{Where: where, Done: s.done, Total: max(s.total, s.done)}
-	if s.done > 1 {
-		each := time.Since(s.began) / time.Duration(s.done-1)
-		p.Left = each * time.Duration(p.Total-p.Done+1)
-	} else {
-		p.Left = time.Duration(len(s.o.Serial)) * s.plan.perLine()
-	}
+	p.Left = s.plan.left(p.Total - p.Done + 1)
 	s.o.Progress(p)
 }
 
