@@ -167,3 +167,56 @@ func TestNormalOfAVehicleIsWhatItDrawsSinceItCharges(t *testing.T) {
 		t.Errorf("ended: got %+v, want 0", got)
 	}
 }
+
+// A charger is silent until its lease has run out, and comes back still held:
+// by its own timer, or because it has none. What it then draws is no measure of
+// what it would draw.
+func TestNormalOutlivesASilentDevice(t *testing.T) {
+	var w watch
+	now := time.Date(2026, 7, 21, 14, 0, 0, 0, time.UTC)
+	hold := &drivers.Command{CurrentA: 6}
+	round := func(command *drivers.Command, power float64, fresh, neutral bool) {
+		now = now.Add(time.Second)
+		w.heed(now, fresh, neutral)
+		seen := drivers.Some(power)
+		if !fresh {
+			seen = drivers.Opt{}
+		}
+		w.note(now, command, seen, true)
+	}
+	for range 60 {
+		round(nil, 11000, true, false)
+	}
+	for range 60 {
+		round(hold, 4100, true, false)
+	}
+	for i := range 35 {
+		command := hold
+		if i > 10 {
+			command = nil // the lease ran out
+		}
+		round(command, 0, false, false)
+	}
+	if got := w.normalW(); got.V != 11000 || !w.held() {
+		t.Errorf("silent: normal %+v, held %v; want 11000 W, held", got, w.held())
+	}
+	for range 60 { // heard, not yet released: a release is refused, say
+		round(nil, 4100, true, false)
+	}
+	if got := w.normalW(); got.V != 11000 || !w.held() {
+		t.Errorf("back and not released: normal %+v, held %v; want 11000 W, held", got, w.held())
+	}
+	round(nil, 4100, true, true)
+	round(nil, 4200, true, true)
+	round(hold, 4200, true, false)
+	if got := w.normalW(); got.V != 11000 {
+		t.Errorf("commanded again: normal %+v, want 11000 W as before", got)
+	}
+	round(nil, 4200, true, true) // the end of the timeslot, in order
+	for range 60 {
+		round(nil, 7000, true, true)
+	}
+	if got := w.normalW(); got.V != 7000 || w.held() {
+		t.Errorf("left alone for a minute: normal %+v, held %v; want 7000 W", got, w.held())
+	}
+}

@@ -27,9 +27,9 @@ func (u *unit) staleAfter() time.Duration { return max(3*u.every, 5*time.Second)
 
 // watch derives from the readings what the planner needs beyond the latest.
 type watch struct {
-	vehicle   bool      // a charger's
-	free      []float64 // W, one a round, of the last minute without a command
-	restored  drivers.Opt
+	vehicle   bool        // a charger's
+	free      []float64   // W, one a round, of the last minute without a command
+	restored  drivers.Opt // normal as known before the last 60 rounds: stored, or of a command that lapsed
 	normal    drivers.Opt // frozen while commanded
 	command   *drivers.Command
 	heldSince time.Time
@@ -40,6 +40,10 @@ type watch struct {
 	anchored  time.Time // since when
 	told      []float64 // W, the commands of the last rounds
 	deafSince time.Time // since when a command shows no effect; zero when it does
+
+	silent    bool      // no fresh reading this round
+	bound     bool      // a command lapsed while it was silent: it may follow it yet
+	neutralAt time.Time // since when it is known to be left alone; zero when it is not
 }
 
 const (
@@ -66,6 +70,9 @@ func (w *watch) note(now time.Time, command *drivers.Command, power drivers.Opt,
 	w.heldSince, w.changedAt = earlier(w.heldSince, now), earlier(w.changedAt, now)
 	w.freeSince, w.anchored = earlier(w.freeSince, now), earlier(w.anchored, now)
 	switch {
+	case command == nil && w.command != nil && w.silent:
+		// What it draws when it is heard again says nothing of what it would.
+		*w = watch{vehicle: w.vehicle, freeSince: now, restored: w.normal, silent: true, bound: true}
 	case command == nil && w.command != nil:
 		*w = watch{vehicle: w.vehicle, freeSince: now}
 	case command != nil && w.command == nil:
@@ -75,7 +82,10 @@ func (w *watch) note(now time.Time, command *drivers.Command, power drivers.Opt,
 		w.changedAt = now
 	}
 	w.command = command
-	if command == nil && power.OK {
+	if command != nil {
+		w.bound = false
+	}
+	if command == nil && power.OK && !w.bound {
 		w.free = append(w.free, power.V)
 		if len(w.free) > normalWindow {
 			w.free = w.free[len(w.free)-normalWindow:]
@@ -84,6 +94,29 @@ func (w *watch) note(now time.Time, command *drivers.Command, power drivers.Opt,
 	if real {
 		w.judge(now, power)
 	}
+}
+
+// heed takes what is known of the device this round, ahead of note: whether it
+// was heard, and whether it is known to be left alone. Once it has been for a
+// while, a command that lapsed is over.
+func (w *watch) heed(now time.Time, fresh, neutral bool) {
+	w.silent = !fresh
+	switch {
+	case !neutral:
+		w.neutralAt = time.Time{}
+	case w.neutralAt.IsZero():
+		w.neutralAt = now
+	}
+	w.neutralAt = earlier(w.neutralAt, now)
+	if neutral && fresh && now.Sub(w.neutralAt) >= settleAfter {
+		w.bound = false
+	}
+}
+
+// held tells whether it follows a command that nobody gives now: of a process
+// before this one, or of a lease that ran out while it was silent.
+func (w *watch) held() bool {
+	return w.command == nil && w.restored.OK && w.neutralAt.IsZero()
 }
 
 // charging is a vehicle's power since it began to charge: the zeros before say
@@ -195,6 +228,7 @@ func (u *unit) look(now time.Time, s bus.Snapshot) plan.Device {
 		command = &held
 	}
 	power, fresh := u.power(s)
+	u.watch.heed(now, fresh, s.Neutral)
 	u.watch.note(now, command, power, u.dry == nil)
 	d := plan.Device{
 		Name: u.cfg.Name, Kind: u.cfg.Kind, ReserveSoC: u.cfg.ReserveSoC,
@@ -207,7 +241,7 @@ func (u *unit) look(now time.Time, s bus.Snapshot) plan.Device {
 		NormalW:       u.watch.normalW(), Commanded: u.watch.command,
 		ChangedAt: u.watch.changedAt, HeldSince: u.watch.heldSince, FreeSince: u.watch.freeSince,
 		Gain: u.watch.gain, Unresponsive: u.watch.unresponsive(now),
-		Held:    u.watch.command == nil && u.watch.restored.OK,
+		Held:    u.watch.held(),
 		Refused: s.Lease != nil && s.AppliedAt.IsZero() && s.Online && s.LastError != "",
 	}
 	if u.cfg.ByInhibit {
