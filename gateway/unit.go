@@ -233,7 +233,7 @@ func (u *unit) look(now time.Time, s bus.Snapshot) plan.Device {
 	d := plan.Device{
 		Name: u.cfg.Name, Kind: u.cfg.Kind, ReserveSoC: u.cfg.ReserveSoC,
 		Phases: u.cfg.Phases, VoltageV: u.cfg.VoltageV, MinA: u.cfg.MinA, MaxA: u.cfg.MaxA,
-		RatedW: u.cfg.RatedW, MaxOff: u.cfg.MaxOff, MinOff: max(u.cfg.MinOff, u.cfg.MinOn), MaxOffsetK: u.cfg.MaxOffsetK,
+		RatedW: u.cfg.RatedW, MaxOff: u.cfg.MaxOff, MinOff: u.cfg.MinOff, MinOn: u.cfg.MinOn, MaxOffsetK: u.cfg.MaxOffsetK,
 		Fresh: fresh, PowerW: power, Connected: s.Reading.Connected,
 		SoC: s.Reading.SoC, TemperatureC: s.Reading.TemperatureC,
 		CapacityWh:    firstKnown(u.cfg.CapacityWh, s.Reading.CapacityWh),

@@ -216,9 +216,8 @@ func (rd *round) comfortRefusal(d *Device) Reason {
 	}
 	// After it was held off a load runs at least as long as its compressor
 	// needs before it may be held off again.
-	rest := max(d.MinOff, 5*time.Minute)
-	if d.Commanded == nil && !d.FreeSince.IsZero() && rd.in.Now.Sub(d.FreeSince) < rest && d.MaxOff > 0 {
-		return MaxOffReached
+	if d.Commanded == nil && !d.FreeSince.IsZero() && rd.in.Now.Sub(d.FreeSince) < d.MinOn {
+		return MinOn
 	}
 	return ""
 }

@@ -114,6 +114,7 @@ const (
 	Inhibited      Reason = "inhibited"
 	Shifted        Reason = "set-point-shifted"
 	MaxOffReached  Reason = "max-off-reached"
+	MinOn          Reason = "min-on"
 	ComfortLimit   Reason = "comfort-limit"
 	NoResponse     Reason = "no-response"
 	CommandRefused Reason = "command-refused"
@@ -167,6 +168,7 @@ func reasonTexts() map[Reason]string {
 		Inhibited:       "the load is held off",
 		Shifted:         "the set-point is shifted",
 		MaxOffReached:   "held off for as long as the owner allows",
+		MinOn:           "it was held off lately and runs its least time on first",
 		ComfortLimit:    "the room is at its comfort limit",
 		NoResponse:      "does not follow its command; others take its share",
 		MeasuresOnly:    "measures, is not commanded",

@@ -118,6 +118,7 @@ type Device struct {
 	RatedW     float64       `json:"rated_w,omitempty"`
 	MaxOff     time.Duration `json:"max_off,omitempty"`
 	MinOff     time.Duration `json:"min_off,omitempty"`
+	MinOn      time.Duration `json:"min_on,omitempty"` // least time left alone between two holds
 	MaxOffsetK float64       `json:"max_offset_k,omitempty"`
 
 	// Fresh is false when the device's own readings are too old, or there are
