@@ -127,7 +127,11 @@ func reachedBy(c *config.Config, d config.Device) string {
 		if d.ActiveLow {
 			level = "low"
 		}
-		return d.GPIO + ", active " + level
+		lines := d.GPIO
+		if d.GPIO2 != "" {
+			lines += " and " + d.GPIO2
+		}
+		return lines + ", active " + level
 	}
 	for _, b := range c.Buses {
 		if b.Name != d.Bus {
@@ -137,7 +141,14 @@ func reachedBy(c *config.Config, d config.Device) string {
 		if b.Serial != "" {
 			address = fmt.Sprintf("%s %d %s", b.Serial, b.Baud, b.Format)
 		}
-		return fmt.Sprintf("%s (%s) unit %d", b.Name, address, d.Unit)
+		if b.RTU {
+			address += " RTU"
+		}
+		at := fmt.Sprintf("%s (%s) unit %d", b.Name, address, d.Unit)
+		if d.Channel > 0 {
+			at += fmt.Sprintf(" channel %d", d.Channel)
+		}
+		return at
 	}
 	return d.Bus
 }
