@@ -253,16 +253,16 @@ func faultIsClassed(b *Bench, f FaultKind) error {
 		defer cancel()
 		r, err := b.Device.Read(ctx)
 		if !errors.Is(err, f.class()) {
-			wrong = append(wrong, fmt.Errorf("Read error %v, want %w", err, f.class()))
+			wrong = append(wrong, fmt.Errorf("error of Read %v, want %w", err, f.class()))
 		}
 		if r.PowerW.OK || r.SoC.OK || !r.At.IsZero() {
-			wrong = append(wrong, fmt.Errorf("Read gave a reading beside its error: %+v", r))
+			wrong = append(wrong, fmt.Errorf("a reading came beside the error: %+v", r))
 		}
 		if len(b.Cases) == 0 {
 			continue
 		}
 		if err := b.Device.Apply(ctx, b.Cases[0].Command, Lease); !errors.Is(err, f.class()) {
-			wrong = append(wrong, fmt.Errorf("Apply error %v, want %w", err, f.class()))
+			wrong = append(wrong, fmt.Errorf("error of Apply %v, want %w", err, f.class()))
 		}
 	}
 	b.Break(FaultNone)

@@ -19,10 +19,10 @@ func onWires() map[string]func(*testing.T, *profile.Profile, *rtuslave.Line) *mo
 	return map[string]func(*testing.T, *profile.Profile, *rtuslave.Line) *modbus.Line{
 		"pty": func(_ *testing.T, p *profile.Profile, l *rtuslave.Line) *modbus.Line {
 			s := modbus.Serial{Path: l.Path(), Baud: 115200, Format: p.Link.Format} // the line hears any rate
-			return modbus.NewSerial(s, modbus.Options{Timeout: faultTimeout})
+			return modbus.NewSerial(s, modbus.Options{Timeout: 2 * time.Second})
 		},
 		"rtu over tcp": func(_ *testing.T, _ *profile.Profile, l *rtuslave.Line) *modbus.Line {
-			return modbus.NewRTUOverTCP(l.Path(), modbus.Options{Timeout: faultTimeout})
+			return modbus.NewRTUOverTCP(l.Path(), modbus.Options{Timeout: 2 * time.Second})
 		},
 	}
 }
@@ -70,6 +70,7 @@ func serialBench(r *rig, l *rtuslave.Line) *drivertest.Bench {
 	b := benchOf(r)
 	b.Reboot = nil // a serial device that is back within one timeout loses nothing but an answer
 	b.Break = func(f drivertest.FaultKind) {
+		r.impatient(f)
 		if f == drivertest.FaultNone {
 			l.Break(nil)
 			return

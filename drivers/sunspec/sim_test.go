@@ -22,6 +22,7 @@ const timeout = 250 * time.Millisecond
 // Alliance's model files, and not taken from the driver's tables.
 type sim struct {
 	slave *drivertest.Slave
+	unit  *modbus.Unit // of the last registers
 	base  uint16
 	next  uint16            // where the next model goes
 	at    map[uint16]uint16 // model id: address of its last occurrence
@@ -79,7 +80,8 @@ func (s *sim) registers(t *testing.T) *modbus.Unit {
 	t.Helper()
 	line := modbus.NewTCP(s.slave.Addr(), modbus.Options{Timeout: timeout})
 	t.Cleanup(func() { _ = line.Close() })
-	return line.Unit(unitID)
+	s.unit = line.Unit(unitID)
+	return s.unit
 }
 
 // allower opens registers for writing on the driver's word alone.
@@ -95,6 +97,11 @@ func allower(u *modbus.Unit) func([]sunspec.Range) {
 
 // fault is the suite's way to break the slave.
 func (s *sim) fault(f drivertest.FaultKind) {
+	patient := modbus.Timing{Timeout: 2 * time.Second}
+	if f < drivertest.FaultNone {
+		patient.Timeout = timeout
+	}
+	s.unit.SetTiming(patient)
 	s.slave.Break(func(r drivertest.Request) drivertest.Fault { return f.On(r, timeout) })
 }
 
