@@ -230,7 +230,8 @@ type onceDevice struct {
 	line   *modbus.Line // nil on GPIO
 	does   string       // what it does once it has ended a command by itself; empty where that is not known
 	// readsBack: the device itself shows whether it is inhibited.
-	readsBack bool
+	readsBack  bool
+	leastTimer time.Duration // the shortest that its own timer takes; 0 where that is not known
 }
 
 // openOnce opens all devices for one use, with what their drivers remember in
@@ -256,7 +257,8 @@ func openOnce(cfg *config.Config, st *store.Store, passive bool) ([]onceDevice, 
 			return nil, nil, err
 		}
 		out = append(out, onceDevice{cfg: d, device: device, where: where(cfg, d), line: lines[d.Bus], does: p.Fallback.State,
-			readsBack: slices.ContainsFunc(p.Points, func(pt profile.Point) bool { return pt.Meaning == "inhibited" })})
+			leastTimer: p.Fallback.Min,
+			readsBack:  slices.ContainsFunc(p.Points, func(pt profile.Point) bool { return pt.Meaning == "inhibited" })})
 	}
 	return out, closeAll, nil
 }

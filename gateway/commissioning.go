@@ -61,7 +61,7 @@ func OpenCommissioning(ctx context.Context, cfg *config.Config, version string) 
 		c.Site.Meter = point.name
 	}
 	for _, d := range devices {
-		c.Site.Devices = append(c.Site.Devices, commission.Device{Config: d.cfg, Driver: d.device, Where: d.where, ReadsBack: d.readsBack})
+		c.Site.Devices = append(c.Site.Devices, commission.Device{Config: d.cfg, Driver: d.device, Where: d.where, ReadsBack: d.readsBack, LeastTimer: d.leastTimer})
 	}
 	return c, nil
 }

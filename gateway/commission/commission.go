@@ -27,6 +27,9 @@ type Device struct {
 	// ReadsBack: its reading shows whether it is inhibited, as the device has
 	// it; else it is what was commanded.
 	ReadsBack bool
+	// LeastTimer is the shortest that the device's own timer can be set to; 0
+	// where that is not known.
+	LeastTimer time.Duration
 }
 
 // Slot is a timeslot that may forbid the test.
@@ -154,6 +157,11 @@ func (s *session) proveAll(ctx context.Context) {
 			continue
 		}
 		s.tell("%s: %s", d.cfg.Name, d.Where)
+		// A person who took long to answer may have brought a timeslot near.
+		if err := s.mayBegin(s.site.needs(d.Device, s.o)); err != nil {
+			s.skip(d, "commands", err.Error())
+			continue
+		}
 		s.prove(ctx, d)
 		s.release(ctx, d)
 	}

@@ -22,18 +22,23 @@ func (site Site) Needs(o Options) time.Duration {
 
 func (site Site) needs(d Device, o Options) time.Duration {
 	t := o.Times
-	timer := max(t.Lease, d.Driver.Describe().FallbackAfter) + fallbackSlack
+	timer := d.timer(t)
 	switch {
 	case d.Config.Kind == drivers.Battery:
 		return t.longestDown() + t.Rest/2 + mostTries*(t.Rest+o.For+t.Back) + timer
 	case d.Config.Kind == drivers.Charger:
 		return t.Rest + 4*t.Follow + timer
 	case inhibits(d.Config):
-		return 2*max(t.Hold, d.Config.MinOff, time.Minute) + releaseLimit + fallbackSlack
+		return max(d.holdOff(t), time.Minute) + releaseLimit + timer
 	case d.Config.Kind == drivers.Thermostat:
 		return t.Hold + 2*shownIn
 	}
 	return 0
+}
+
+// timer is how long a device is given to end a command by itself.
+func (d Device) timer(t Times) time.Duration {
+	return max(t.Lease, d.LeastTimer, d.Driver.Describe().FallbackAfter) + fallbackSlack
 }
 
 // Plan says in lines for people what the test will do, before it is done.
@@ -63,15 +68,15 @@ func (site Site) plan(d Device, o Options) string {
 		return "read it only: it has no fallback timer and the config does not say allow_no_fallback: true"
 	case d.Config.Kind == drivers.Battery:
 		return fmt.Sprintf("hold 0 W for %v, discharge up to %.0f W for %v (charge where there is no room), 0 W for %v, then once more without renewing it, up to %v",
-			t.Rest+t.Rest/2, o.PowerW, o.For, t.Back, max(t.Lease, d.Driver.Describe().FallbackAfter)+fallbackSlack)
+			t.Rest+t.Rest/2, o.PowerW, o.For, t.Back, d.timer(t))
 	case d.Config.Kind == drivers.Charger:
 		return fmt.Sprintf("limit to %g A and pause it, up to %v each, then give it back", max(leastA, d.Config.MinA), t.Follow)
 	case inhibits(d.Config):
-		again := ""
+		end := "release it"
 		if d.ReadsBack {
-			again = ", then once more without renewing it"
+			end = "see it let go by itself"
 		}
-		return fmt.Sprintf("hold its load off for %v, then release it%s", max(t.Hold, d.Config.MinOff), again)
+		return fmt.Sprintf("hold its load off for %v, then %s", d.holdOff(t), end)
 	case d.Config.Kind == drivers.Thermostat:
 		return fmt.Sprintf("shift its set-point by 1 K for %v, then give it back", t.Hold)
 	}

@@ -108,20 +108,15 @@ func (s *session) read(ctx context.Context, d *tested) (drivers.Reading, error) 
 	return r, nil
 }
 
-// apply commands a device for the usual lease.
+// apply commands a device. From before the first byte on it counts as touched.
 func (s *session) apply(ctx context.Context, d *tested, c drivers.Command) error {
-	return s.lend(ctx, d, c, s.t.Lease)
-}
-
-// lend commands a device. From before the first byte on it counts as touched.
-func (s *session) lend(ctx context.Context, d *tested, c drivers.Command, valid time.Duration) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	d.touched = true
 	ctx, cancel := context.WithTimeout(ctx, s.t.Call)
 	defer cancel()
-	if err := d.Driver.Apply(ctx, c, valid); err != nil {
+	if err := d.Driver.Apply(ctx, c, s.t.Lease); err != nil {
 		return fmt.Errorf("command %s: %w", d.cfg.Name, err)
 	}
 	d.command, d.renewed = c, time.Now()

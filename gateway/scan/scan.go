@@ -74,8 +74,8 @@ type Found struct {
 	Reading  *drivers.Reading `json:"reading,omitempty"`
 	Channels int              `json:"channels,omitempty"`
 	// Fallback: it ends a command by itself that is not renewed.
-	Fallback bool `json:"fallback"`
-	Note     string           `json:"note,omitempty"`
+	Fallback bool   `json:"fallback"`
+	Note     string `json:"note,omitempty"`
 }
 
 // Problem is a line or a host that could not be scanned, or a remark on it.
