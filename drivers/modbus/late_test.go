@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -23,17 +24,18 @@ func after(d time.Duration, f rtuAnswer) rtuAnswer {
 // The late reply to one request has the same unit, function and length as the
 // reply to the next one, to other registers, and comes after that has gone out.
 func TestLateRTUReplyIsNotAnotherRegister(t *testing.T) {
+	const timeout = 100 * time.Millisecond
 	for _, lateness := range []float64{1.1, 1.5, 2, 3, 5} {
 		for kind, s := range map[string]*slave{"serial": newSlave(t), "socket": newSocketSlave(t)} {
 			t.Run(kind, func(t *testing.T) {
 				t.Parallel()
-				l := s.line(lateTimeout)
+				l := s.line(timeout)
 				if kind == "socket" {
-					l = s.socketLine(lateTimeout)
+					l = s.socketLine(timeout)
 				}
 				one, two := l.Unit(1), l.Unit(2)
 				must(t, checkHolding(t, one, 10, 4))
-				s.set(after(time.Duration(lateness*float64(lateTimeout)), rtuGood))
+				s.set(after(time.Duration(lateness*float64(timeout)), rtuGood))
 				if err := checkHolding(t, one, 20, 4); !errors.Is(err, drivers.ErrOffline) || !errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Fatalf("got %v, want a timeout", err)
 				}
@@ -107,6 +109,29 @@ func lateAtRandom(rnd *rand.Rand, keeps bool) rtuAnswer {
 			busy = time.Now().Add(time.Since(start) / 1000) // what piled up is lost
 		}
 		rtuGood(write, request)
+	}
+}
+
+// A caller that gives up early does not make the next one talk into the reply.
+func TestCutShortRequestHoldsTheLine(t *testing.T) {
+	s := newSlave(t)
+	s.set(after(60*time.Millisecond, rtuGood))
+	l := s.line(150 * time.Millisecond)
+	start := time.Now()
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := l.Unit(1).ReadHolding(short, 1, make([]uint16, 2)); !errors.Is(err, drivers.ErrOffline) {
+		t.Fatalf("got %v, want offline", err)
+	}
+	if took := time.Since(start); took > 100*time.Millisecond {
+		t.Errorf("the hurried caller waited %v", took)
+	}
+	must(t, checkHolding(t, l.Unit(2), 1, 2))
+	if took := time.Since(start); took < 150*time.Millisecond+60*time.Millisecond {
+		t.Errorf("the next was answered after %v, want it sent after 150ms", took)
+	}
+	if st := l.Stats(); st.Discarded != 1 || st.Doubts != 0 {
+		t.Errorf("got %+v, want the late reply dropped", st)
 	}
 }
 

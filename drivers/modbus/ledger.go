@@ -15,11 +15,11 @@ import (
 // answer can not be mistaken for something owed:
 //
 //   - Another unit's late reply carries that unit's id.
-//   - A function that the unit does not owe is told apart by the function, and
-//     so is its exception. Once it is answered, nothing older can come any
-//     more: a unit serves one request after the other.
-//   - A function that it does owe is preceded by a probe: a read of an item or
-//     two with another function, asked only after what is to be settled. Its
+//   - A function and length that the unit does not owe are told apart by that,
+//     and an exception by the function. Once it is answered, nothing older can
+//     come any more: a unit serves one request after the other.
+//   - One that it does owe is preceded by a probe: a read of an item or two
+//     with another function, asked only after what is to be settled. Its
 //     answer, be it an exception, settles all that is older.
 //   - Where no function is left, because the unit is silent to those that it
 //     does not know, reads are held back until the debt is lateLimit timeouts
@@ -114,9 +114,10 @@ func (d *debts) settle(function byte) bool {
 	return first < 0
 }
 
-// owesFunction tells whether a reply with the function may still come.
-func (d *debts) owesFunction(function byte) bool {
-	return d != nil && slices.ContainsFunc(d.open, func(o owed) bool { return o.function == function })
+// collide tells whether a reply that may still come could be taken for the
+// request's.
+func (d *debts) collide(request []byte) bool {
+	return d != nil && slices.ContainsFunc(d.open, func(o owed) bool { return o.collides(request) })
 }
 
 // owesFrame tells whether this may be one of the replies that are owed. It
@@ -137,36 +138,48 @@ func (d *debts) owesFrame(frame []byte) bool {
 	return false
 }
 
-// probe chooses the function and count of a read whose answer settles what is
-// owed of a function. The probe's function is 0 where there is none.
-func (d *debts) probe(settles byte) (function byte, n uint16) {
+// probe chooses the function and count of a read whose answer settles all that
+// the request collides with. The probe's function is 0 where there is none.
+func (d *debts) probe(request []byte) (function byte, n uint16) {
 	if d == nil {
 		return 3, 1
 	}
 	best := strikeLimit
 	for _, f := range [...]byte{3, 4, 1, 2} { // by how many devices know them
-		if f != settles && d.strikes[f] < best && d.asksAfter(f, settles) {
+		if f != request[1] && d.strikes[f] < best && d.asksAfter(f, request) {
 			function, best = f, d.strikes[f]
 		}
 	}
-	// Of a size of its own, so that a reply under a wrong function does not do.
-	for n = 1; function >= 3 && d.owesSize(rtuLeast+2*int(n)); {
-		n++
+	// Of a size of its own, see collides.
+	item, width := 1, 1
+	if function < 3 {
+		item, width = 8, 0
 	}
-	return function, n
+	k := 1
+	for d.owesSize(rtuLeast + k + k*width) {
+		k++
+	}
+	return function, uint16(item * k)
 }
 
 // asksAfter tells whether all that is owed of function f was asked after all
-// that is owed of the other function.
-func (d *debts) asksAfter(f, other byte) bool {
+// that the request collides with.
+func (d *debts) asksAfter(f byte, request []byte) bool {
 	seen := false
 	for _, o := range d.open {
-		if seen && o.function == other {
+		if seen && o.collides(request) {
 			return false
 		}
 		seen = seen || o.function == f
 	}
 	return true
+}
+
+// collides tells whether the late reply may be taken for the request's. The
+// same length is enough to be careful: a device may
+// answer under another function than it was asked with.
+func (o owed) collides(request []byte) bool {
+	return o.function == request[1] || o.size == answerSize(request)
 }
 
 func (d *debts) owesSize(size int) bool {

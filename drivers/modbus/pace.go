@@ -41,7 +41,7 @@ type pace struct {
 	last   time.Time     // end of the last transaction on it
 	unit   byte          // of the last transaction
 	change time.Duration // that unit's UnitChange
-	hold   time.Time     // nothing is sent before, after a broadcast
+	hold   time.Time     // nothing is sent before: after a broadcast, or a request cut short
 	took   time.Duration // from the first byte of the request to the reply
 }
 

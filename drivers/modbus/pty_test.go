@@ -95,7 +95,7 @@ func (s *slave) plug() {
 	s.mu.Lock()
 	s.port = master
 	s.mu.Unlock()
-	s.all.Go(func() { s.serve(master.Read, master.Write, new(sync.Mutex)) })
+	s.all.Go(func() { s.serve(master.Read, master.Write, func(f func()) { f() }) })
 }
 
 // unplug takes the pty away, and the path with it.
@@ -114,14 +114,21 @@ func newSocketSlave(t *testing.T) *slave {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	s := &slave{t: t, path: ln.Addr().String(), answer: rtuGood}
-	var mu, busy sync.Mutex
+	var mu sync.Mutex
+	work := make(chan func(), 1000) // in the order in which requests came
+	s.all.Go(func() {
+		for f := range work {
+			f()
+		}
+	})
 	var conns []net.Conn
+	var readers sync.WaitGroup
 	latest := func(b []byte) (int, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		return conns[len(conns)-1].Write(b)
 	}
-	s.all.Go(func() {
+	readers.Go(func() {
 		for {
 			c, err := ln.Accept()
 			if err != nil {
@@ -130,14 +137,7 @@ func newSocketSlave(t *testing.T) *slave {
 			mu.Lock()
 			conns = append(conns, c)
 			mu.Unlock()
-			s.all.Go(func() {
-				s.serve(func(b []byte) (int, error) {
-					busy.Unlock()
-					n, err := c.Read(b)
-					busy.Lock()
-					return n, err
-				}, latest, &busy)
-			})
+			readers.Go(func() { s.serve(c.Read, latest, func(f func()) { work <- f }) })
 		}
 	})
 	t.Cleanup(func() {
@@ -147,6 +147,8 @@ func newSocketSlave(t *testing.T) *slave {
 			_ = c.Close()
 		}
 		mu.Unlock()
+		readers.Wait()
+		close(work)
 		s.all.Wait()
 	})
 	return s
@@ -154,9 +156,7 @@ func newSocketSlave(t *testing.T) *slave {
 
 // serve frames requests and has each answered. A pty whose slave side is
 // closed reads EIO until it is opened.
-func (s *slave) serve(read, write func([]byte) (int, error), busy sync.Locker) {
-	busy.Lock()
-	defer busy.Unlock()
+func (s *slave) serve(read, write func([]byte) (int, error), do func(func())) {
 	buf, have := make([]byte, 1024), 0
 	for {
 		n, err := read(buf[have:])
@@ -183,7 +183,7 @@ func (s *slave) serve(read, write func([]byte) (int, error), busy sync.Locker) {
 			s.requests = append(s.requests, request)
 			f := s.answer
 			s.mu.Unlock()
-			f(func(b []byte) { _, _ = write(b) }, request)
+			do(func() { f(func(b []byte) { _, _ = write(b) }, request) })
 		}
 	}
 }

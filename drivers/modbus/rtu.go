@@ -104,11 +104,11 @@ func (w *rtuWire) exchange(ctx context.Context, request []byte, t Timing) ([]byt
 		return w.broadcast(ctx, request, t)
 	}
 	d := w.ledger.of(request[0], time.Now())
-	owes := d.owesFunction(request[1])
+	owes := d.collide(request)
 	if !owes && (w.echo != echoUnknown || !looksAnswered(request)) {
 		return w.attempt(ctx, request, t, false)
 	}
-	function, n := d.probe(request[1])
+	function, n := d.probe(request)
 	if owes && !reading(request) && d.deaf() {
 		function = 0
 	}
@@ -133,7 +133,8 @@ func (w *rtuWire) exchange(ctx context.Context, request []byte, t Timing) ([]byt
 // attempt sends the request once on a ready line.
 func (w *rtuWire) attempt(ctx context.Context, request []byte, t Timing, probe bool) ([]byte, error) {
 	now := time.Now()
-	deadline := now.Add(t.Timeout + w.times.char*time.Duration(len(request)+answerSize(request)))
+	full := now.Add(t.Timeout + w.times.char*time.Duration(len(request)+answerSize(request)))
+	deadline := full
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
@@ -151,13 +152,16 @@ func (w *rtuWire) attempt(ctx context.Context, request []byte, t Timing, probe b
 	if !sure {
 		w.ledger.owe(request, probe && nothing, ended.Add((lateLimit-1)*t.Timeout))
 	}
+	if w.failed && deadline.Before(full) {
+		w.hold = full // the caller was in a hurry; the unit is answering all the same
+	}
 	switch {
 	case sure, probe && !w.failed:
 		return reply, err
 	case !w.failed: // a write that had to go out though no probe could go before it
 		err = fmt.Errorf("%w: the write went out, but what came may be its echo or acknowledge an earlier one", errDoubt)
 	}
-	if nothing && w.echo == echoUnknown && w.took >= echoPatience {
+	if nothing && w.echo == echoUnknown && deadline.Sub(now) >= echoPatience {
 		w.echo = noEcho // an echo comes whatever the unit does
 	}
 	return nil, w.classify(ctx, err)
