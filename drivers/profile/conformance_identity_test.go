@@ -98,3 +98,22 @@ func identifies(p *profile.Profile, r *rig) (bool, error) {
 	}
 	return false, nil
 }
+
+// TestADeviceWithoutValuesIsKnown: one that says of a quantity that it has none,
+// as its own profile describes, is the same device all the same. A hybrid
+// inverter without a battery is not: its profile is one of a battery.
+func TestADeviceWithoutValuesIsKnown(t *testing.T) {
+	others := func(p *profile.Profile) bool { return p.Kind != drivers.Battery }
+	forEach(t, others, func(r *rig) {
+		for _, pt := range r.p.Points {
+			values, known := quantities()[pt.Meaning]
+			if !known || len(pt.Unset) == 0 || !r.twin.Unset(pt.Meaning) {
+				continue
+			}
+			if err := r.p.Identify(r.context(), r.unit); err != nil {
+				r.t.Errorf("it has no %s: %v", pt.Name, err)
+			}
+			r.twin.Measure(pt.Meaning, values[1])
+		}
+	})
+}
