@@ -20,7 +20,8 @@ type diary struct {
 	mu    sync.Mutex
 	list  []entry // oldest first
 	next  uint64
-	saved uint64 // entries below are in the store
+	saved uint64         // entries below are in the store
+	shown []status.Event // what newest returns; nil when it has to be made anew
 }
 
 // entry is an event with its number, by which it is ordered: the clock may have
@@ -45,6 +46,7 @@ func (d *diary) note(now time.Time, kind, about, format string, args ...any) {
 	defer d.mu.Unlock()
 	d.list = append(d.list, entry{d.next, status.Event{At: now.UTC(), Kind: kind, About: about, Text: fmt.Sprintf(format, args...)}})
 	d.next++
+	d.shown = nil
 	d.trim()
 }
 
@@ -55,15 +57,18 @@ func (d *diary) trim() {
 	}
 }
 
-// newest returns the last events, the newest first.
+// newest returns the last events, the newest first. Every round asks for them,
+// and nearly always nothing has happened; the list is never changed.
 func (d *diary) newest() []status.Event {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var out []status.Event
-	for i := len(d.list) - 1; i >= 0 && len(out) < diaryShown; i-- {
-		out = append(out, d.list[i].Event)
+	if d.shown != nil {
+		return d.shown
 	}
-	return out
+	for i := len(d.list) - 1; i >= 0 && len(d.shown) < diaryShown; i-- {
+		d.shown = append(d.shown, d.list[i].Event)
+	}
+	return d.shown
 }
 
 // unsaved returns what is not yet in the store, as rows, and the number up to
@@ -101,7 +106,7 @@ func (d *diary) restore(raw []byte) error {
 	i, _ := slices.BinarySearchFunc(d.list, e, func(a, b entry) int { return cmp.Compare(a.Number, b.Number) })
 	d.list = slices.Insert(d.list, i, e)
 	d.next = max(d.next, e.Number+1)
-	d.saved = d.next
+	d.saved, d.shown = d.next, nil
 	return nil
 }
 
