@@ -2,6 +2,7 @@ package profile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -107,6 +108,7 @@ func (d *device) repeat(ctx context.Context, now time.Time, valid time.Duration)
 	v["timer"] = timer.Seconds()
 	o.wrote, o.shaken = now, false
 	if err := d.send(ctx, o.steps, v, false); err != nil {
+		o.shaken = true
 		return err
 	}
 	o.at, o.timer = now, timer
@@ -152,7 +154,7 @@ func (d *device) refresh(ctx context.Context, valid time.Duration) error {
 	v := maps.Clone(o.values)
 	v["timer"] = timer.Seconds()
 	if err := d.send(ctx, steps, v, false); err != nil {
-		o.forget()
+		o.shaken = true
 		return fmt.Errorf("renew: %w", err)
 	}
 	o.at = d.now()
@@ -163,13 +165,18 @@ func (d *device) refresh(ctx context.Context, valid time.Duration) error {
 }
 
 // attend sees after a poll to the command in force: is it held, and does the
-// device's timer end before its lease does? After the lease nothing is renewed.
+// device's timer end before its lease does? What failed on the way, or ended too
+// soon, is written whole again at the next poll: the bus does so only when it
+// renews, which may be longer than the device waits. After the lease nothing is
+// renewed.
 func (d *device) attend(ctx context.Context) {
 	o, now := &d.order, d.now()
-	if o.ranOut(now) || o.shaken && d.p.Kind == drivers.Thermostat { // which sees for itself whether its set-point is there
-		o.forget()
-	}
 	if o.key == "" || !now.Before(o.until) {
+		return
+	}
+	o.shaken = o.shaken || o.ranOut(now)
+	if o.shaken && d.p.Kind == drivers.Thermostat { // which sees for itself whether its set-point is there
+		o.forget()
 		return
 	}
 	if n := d.next; n != nil && now.Sub(o.changed) >= d.p.MinInterval {
@@ -189,8 +196,10 @@ func (d *device) attend(ctx context.Context) {
 	case due:
 		err = d.refresh(ctx, o.until.Sub(now))
 	}
-	if err != nil {
+	if errors.Is(err, drivers.ErrRefused) { // again by the bus, at its own pace
 		o.forget()
+	}
+	if err != nil {
 		d.notes = append(d.notes, err.Error())
 	}
 	if o.fault != "" {
