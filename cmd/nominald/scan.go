@@ -115,7 +115,7 @@ func runScan(cmd *cobra.Command, o scan.Options, asJSON bool) error {
 		live.say("interrupted: the scan is not whole")
 	}
 	if err == nil && len(result.Found) == 0 {
-		if !result.Interrupted {
+		if !result.Interrupted && result.Blocked < len(o.Serial)+len(o.TCP) {
 			fmt.Fprint(errs, scan.Nothing(o))
 		}
 		return errNothingFound

@@ -36,7 +36,14 @@ func (s *session) proveCharger(ctx context.Context, d *tested) {
 		s.end(d, t, verdictOf(err), "%v", err)
 		return
 	}
-	s.limitStep(ctx, d, t, r, low)
+	for try := 1; s.limitStep(ctx, d, t, r, low, try == mostTries); try++ {
+		s.tell("  a load switched meanwhile; once more (%d of %d)", try+1, mostTries)
+		s.release(ctx, d)
+		if r, err = s.again(ctx, d, w); err != nil {
+			s.end(d, t, verdictOf(err), "%v", err)
+			return
+		}
+	}
 	if ctx.Err() != nil {
 		return
 	}
@@ -70,27 +77,43 @@ func (s *session) proveRegisters(ctx context.Context, d *tested, t *Test, low fl
 	}
 }
 
+// again waits until the vehicle draws what it did, and records that.
+func (s *session) again(ctx context.Context, d *tested, normalW float64) (*recording, error) {
+	if err := s.full(ctx, d, normalW); err != nil {
+		return nil, err
+	}
+	r := newRecording()
+	return r, s.watch(ctx, d, r, s.t.Rest, false, nil)
+}
+
 // limitStep sets the smallest current and sees the vehicle follow, at the
-// charger and at the site's meter.
-func (s *session) limitStep(ctx context.Context, d *tested, t *Test, r *recording, low float64) {
+// charger and at the site's meter. It returns true where the meter saw another
+// change than the charger and the step is to be made once more.
+func (s *session) limitStep(ctx context.Context, d *tested, t *Test, r *recording, low float64, final bool) (again bool) {
 	before := median(watts(r.device))
 	at := r.now()
 	err := s.apply(ctx, d, drivers.Command{CurrentA: low})
 	if err == nil {
 		err = s.watch(ctx, d, r, s.t.Follow, true, nil)
 	}
+	t.Values = []Value{}
 	t.add("before", before, "W")
 	t.add("limit", low, "A")
 	if err != nil {
 		s.end(d, t, verdictOf(err), "%v", err)
-		return
+		return false
 	}
 	own, ok := Analyse(r.device, at, r.now(), -before, 0)
 	if !ok {
 		s.end(d, t, Failed, "too few samples")
-		return
+		return false
+	}
+	site, seen := Analyse(r.site, at, r.now(), own.ChangeW, s.noise.NoiseW)
+	if own.Moved && seen && !final && (site.Gain < siteGainLow || site.Gain > siteGainHigh) {
+		return true
 	}
 	s.judgeLimit(d, t, r, own, at, low)
+	return false
 }
 
 func (s *session) judgeLimit(d *tested, t *Test, r *recording, own Response, at time.Duration, low float64) {

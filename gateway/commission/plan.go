@@ -27,7 +27,7 @@ func (site Site) needs(d Device, o Options) time.Duration {
 	case d.Config.Kind == drivers.Battery:
 		return t.longestDown() + t.Rest/2 + mostTries*(t.Rest+o.For+t.Back) + timer
 	case d.Config.Kind == drivers.Charger:
-		return t.Rest + 4*t.Follow + timer
+		return mostTries*(t.Rest+2*t.Follow) + 3*t.Follow + timer
 	case inhibits(d.Config):
 		return max(d.holdOff(t), time.Minute) + releaseLimit + timer
 	case d.Config.Kind == drivers.Thermostat:

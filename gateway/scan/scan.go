@@ -90,6 +90,7 @@ type Result struct {
 	Problems    []Problem     `json:"problems"`
 	Probes      int           `json:"probes"`
 	Took        time.Duration `json:"took_ns"`
+	Blocked     int           `json:"blocked"` // serial lines that could not be opened
 	Interrupted bool          `json:"interrupted"`
 }
 

@@ -91,7 +91,8 @@ func (s *scanner) serial(ctx context.Context, path string) {
 		left -= len(s.plan.units)
 		if err != nil {
 			s.skip(left)
-			s.problem(path, "%s", openProblem(path, err))
+			s.problem(path, "%s", openProblem(err))
+			s.result.Blocked++
 			return
 		}
 		if noise > 0 && found == 0 {
@@ -155,17 +156,16 @@ func (s *scanner) also(i int, set setting) {
 func patient(timeout time.Duration) time.Duration { return max(3*timeout, 600*time.Millisecond) }
 
 // openProblem says what to do about a line that can not be opened.
-func openProblem(path string, err error) string {
-	remedy := "is it a serial line?"
+func openProblem(err error) string {
 	switch {
 	case errors.Is(err, syscall.EBUSY), errors.Is(err, syscall.EWOULDBLOCK):
-		remedy = "another program holds the line; if it is the gateway: systemctl stop nominald, and start it again after the scan"
+		return "another program holds the line; if it is the gateway: systemctl stop nominald, and start it again after the scan"
 	case errors.Is(err, fs.ErrNotExist):
-		remedy = "it is not there; ls /dev/serial/by-id lists what is"
+		return "the line is not there; ls /dev/serial/by-id lists what is"
 	case errors.Is(err, fs.ErrPermission):
-		remedy = "this user may not open it; run as root, or as a member of the group dialout"
+		return "this user may not open the line; run as root, or as a member of the group dialout"
 	}
-	return fmt.Sprintf("%v; %s", err, remedy)
+	return fmt.Sprintf("%v; is it a serial line?", err)
 }
 
 // sortFound orders by place, serial lines first, in the order in which they

@@ -12,6 +12,7 @@ import (
 
 	"nominald/drivers/drivertest/rtuslave"
 	"nominald/drivers/drivertest/twin"
+	"nominald/drivers/modbus"
 	"nominald/drivers/profile"
 	"nominald/gateway/scan"
 	"nominald/gateway/sim/plant"
@@ -184,6 +185,27 @@ func TestLineThatIsNotThere(t *testing.T) {
 	r := run(t, scan.Options{Serial: []string{filepath.Join(t.TempDir(), "ttyNone")}})
 	if len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Text, "/dev/serial/by-id") {
 		t.Errorf("got %+v", r.Problems)
+	}
+}
+
+// The gateway, or whoever else, holds the line: that is told, and the scan does
+// not talk into it.
+func TestLineThatSomebodyHolds(t *testing.T) {
+	t.Parallel()
+	l := open(t, "tty", rtuslave.Options{Baud: 9600, Bits: 10})
+	l.Attach(1, device(t, "eastron-sdm120", 800))
+	holder := modbus.NewSerial(modbus.Serial{Path: l.Path()}, modbus.Options{})
+	defer holder.Close()
+	if err := holder.Unit(1).ReadInput(t.Context(), 0, make([]uint16, 2)); err != nil {
+		t.Fatal(err)
+	}
+	before := l.Stats().Requests
+	r := run(t, scan.Options{Serial: []string{l.Path()}})
+	if len(r.Found) != 0 || r.Blocked != 1 || len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Text, "systemctl stop nominald") {
+		t.Errorf("found %+v, problems %+v", r.Found, r.Problems)
+	}
+	if after := l.Stats().Requests; after != before {
+		t.Errorf("%d requests on a line that is not free", after-before)
 	}
 }
 
