@@ -141,8 +141,7 @@ func (d *device) read(ctx context.Context) error {
 	for i, pt := range d.p.Points {
 		d.take(pt, d.regs[i])
 	}
-	d.attend(ctx)
-	return nil
+	return d.attend(ctx)
 }
 
 // poll identifies the device where that is due, and reads its registers.

@@ -165,25 +165,22 @@ func (d *device) refresh(ctx context.Context, valid time.Duration) error {
 }
 
 // attend sees after a poll to the command in force: is it held, and does the
-// device's timer end before its lease does? What failed on the way, or ended too
-// soon, is written whole again at the next poll: the bus does so only when it
-// renews, which may be longer than the device waits. After the lease nothing is
-// renewed.
-func (d *device) attend(ctx context.Context) {
+// device's timer end before its lease does? After the lease nothing is renewed.
+// A write that nobody answered fails the poll, so that the bus looks for the
+// device and applies the command again: when it renews the next time, the device
+// may have ended it. What failed otherwise is written whole at the next poll.
+func (d *device) attend(ctx context.Context) error {
 	o, now := &d.order, d.now()
 	if o.key == "" || !now.Before(o.until) {
-		return
+		return nil
 	}
 	o.shaken = o.shaken || o.ranOut(now)
 	if o.shaken && d.p.Kind == drivers.Thermostat { // which sees for itself whether its set-point is there
 		o.forget()
-		return
+		return nil
 	}
 	if n := d.next; n != nil && now.Sub(o.changed) >= d.p.MinInterval {
-		if err := d.command(ctx, n.steps, n.values, n.want, o.until.Sub(now)); err != nil {
-			d.notes = append(d.notes, err.Error())
-		}
-		return
+		return d.noted(d.command(ctx, n.steps, n.values, n.want, o.until.Sub(now)))
 	}
 	repeat := d.verify()
 	due := o.timer > 0 && now.Sub(o.at) >= d.renewEvery() && o.at.Add(o.timer).Before(o.until)
@@ -199,12 +196,20 @@ func (d *device) attend(ctx context.Context) {
 	if errors.Is(err, drivers.ErrRefused) { // again by the bus, at its own pace
 		o.forget()
 	}
-	if err != nil {
-		d.notes = append(d.notes, err.Error())
-	}
 	if o.fault != "" {
 		d.notes = append(d.notes, o.fault)
 	}
+	return d.noted(err)
+}
+
+// noted keeps for people what a write met with, and returns it where the device
+// did not answer.
+func (d *device) noted(err error) error {
+	if err == nil || errors.Is(err, drivers.ErrOffline) {
+		return err
+	}
+	d.notes = append(d.notes, err.Error())
+	return nil
 }
 
 // verify holds the reading against the command. It returns true where the device

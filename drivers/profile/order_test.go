@@ -411,3 +411,29 @@ func TestOnlyTheWritableRegistersOfTheChannelAreAllowed(t *testing.T) {
 		t.Errorf("allowed %v, want coil 1 only", got)
 	}
 }
+
+// A renewal that was lost is a device that was lost, which the bus looks for at
+// once: it waits ten seconds only.
+func TestLostRenewalHasTheCommandAppliedAgain(t *testing.T) {
+	s := newSite(t, keeper)
+	d := s.open()
+	mustRead(t, d)
+	s.apply(d, drivers.Command{PowerW: 100})
+	s.written()
+	s.Break(func(r drivertest.Request) drivertest.Fault {
+		return drivertest.Fault{Silent: r.Addr == 30 && r.Values != nil}
+	})
+	s.now = s.now.Add(4 * time.Second)
+	if _, err := d.Read(context.Background()); !errors.Is(err, drivers.ErrOffline) {
+		t.Errorf("its keep-alive found nobody, Read says %v", err)
+	}
+	s.written()
+	s.Break(nil)
+	s.now = s.now.Add(2 * time.Second)
+	mustRead(t, d)
+	s.apply(d, drivers.Command{PowerW: 100}) // as the bus does once it answers
+	s.wrote("16@10=[100] 6@20=[2]")
+	s.now = s.now.Add(4 * time.Second)
+	mustRead(t, d)
+	s.wrote("6@30=[21930]")
+}
