@@ -2,9 +2,7 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -15,7 +13,7 @@ import (
 )
 
 // This file holds what is done once and without the running gateway: reading
-// every device for the installer, and releasing every device after a crash.
+// every device for the installer. release.go releases every device after a crash.
 
 // Probed is what one device, or the API, answered.
 type Probed struct {
@@ -174,68 +172,4 @@ func probeLeap(ctx context.Context, cfg *config.Config, version string) Probed {
 	p.OK = true
 	p.Note = fmt.Sprintf("%d timeslots from yesterday to eight days ahead", len(result.Slots))
 	return p
-}
-
-// Release puts every device into its neutral state, as systemd has it done
-// after the service has ended in whatever way. A site that is not armed was
-// never written to and is not written to here.
-func Release(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	if !cfg.Site.Armed {
-		log.Info("release", "result", "nothing to do: the site is not armed")
-		return nil
-	}
-	// A thermostat's own set-point stands in the store. Without it the device
-	// is released all the same, as far as it can be.
-	st, _, err := store.Open(cfg.Store.Dir, store.Options{})
-	if err != nil {
-		log.Warn("release without the store: set-points that a driver remembers can not be restored", "error", err)
-		if st, _, err = store.OpenTemporary(store.Options{}); err != nil {
-			return err
-		}
-	}
-	devices, closeAll, err := openOnce(cfg, st, false)
-	if err != nil {
-		return err
-	}
-	defer closeAll()
-	var problems []error
-	for _, d := range devices {
-		if d.cfg.Kind == drivers.Meter {
-			continue
-		}
-		if err := releaseOne(ctx, d); err != nil {
-			problems = append(problems, fmt.Errorf("release %s: %w", d.cfg.Name, err))
-			continue
-		}
-		log.Info("released", "device", d.cfg.Name)
-	}
-	return errors.Join(problems...)
-}
-
-func releaseOne(ctx context.Context, d onceDevice) error {
-	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
-	defer cancel()
-	for {
-		err := tryRelease(ctx, d)
-		if err == nil || errors.Is(err, drivers.ErrRefused) || errors.Is(err, drivers.ErrWrongDevice) {
-			return err
-		}
-		// One bad reply must not leave a device commanded.
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(releaseAgain):
-		}
-	}
-}
-
-// releaseAgain lies between two tries to release a device.
-const releaseAgain = 500 * time.Millisecond
-
-func tryRelease(ctx context.Context, d onceDevice) error {
-	// Nothing is written to what does not prove to be the configured device.
-	if _, err := d.device.Read(ctx); err != nil {
-		return err
-	}
-	return d.device.Release(ctx)
 }

@@ -1,0 +1,122 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"nominald/drivers"
+	"nominald/gateway/config"
+	"nominald/gateway/store"
+)
+
+const (
+	// releaseWithin bounds all of a release. The service's TimeoutStopSec, which
+	// is longer, counts for it too.
+	releaseWithin = 12 * time.Second
+	// releaseTry bounds one try at one device.
+	releaseTry = 4 * time.Second
+	// releaseAgain lies between two rounds of tries on a bus.
+	releaseAgain = 500 * time.Millisecond
+)
+
+// Release puts every device into its neutral state, as systemd has it done
+// after the service has ended in whatever way. A site that is not armed was
+// never written to and is not written to here.
+func Release(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	if !cfg.Site.Armed {
+		log.Info("release", "result", "nothing to do: the site is not armed")
+		return nil
+	}
+	// A thermostat's own set-point stands in the store. Without it the device
+	// is released all the same, as far as it can be.
+	st, _, err := store.Open(cfg.Store.Dir, store.Options{})
+	if err != nil {
+		log.Warn("release without the store: set-points that a driver remembers can not be restored", "error", err)
+		if st, _, err = store.OpenTemporary(store.Options{}); err != nil {
+			return err
+		}
+	}
+	devices, closeAll, err := openOnce(cfg, st, false)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	ctx, cancel := context.WithTimeout(ctx, releaseWithin)
+	defer cancel()
+	var buses sync.WaitGroup
+	problems := make(chan error, len(devices))
+	for _, pending := range byWire(devices) {
+		buses.Go(func() { releaseBus(ctx, pending, problems, log) })
+	}
+	buses.Wait()
+	close(problems)
+	var all []error
+	for err := range problems {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+// byWire groups what is commanded by the wire it is on. What is on GPIO has a
+// wire of its own.
+func byWire(devices []onceDevice) map[string][]onceDevice {
+	wires := map[string][]onceDevice{}
+	for _, d := range devices {
+		if !d.cfg.Kind.Dispatched() {
+			continue
+		}
+		wire := "bus " + d.cfg.Bus
+		if d.cfg.GPIO != "" {
+			wire = "gpio " + d.cfg.Name
+		}
+		wires[wire] = append(wires[wire], d)
+	}
+	return wires
+}
+
+// releaseBus releases the devices of one wire, round after round until all are
+// or the time is up: one that does not answer must not hold up the others, and
+// one bad reply must not leave a device commanded.
+func releaseBus(ctx context.Context, pending []onceDevice, problems chan<- error, log *slog.Logger) {
+	for len(pending) > 0 {
+		var again []onceDevice
+		for _, d := range pending {
+			err := tryRelease(ctx, d)
+			final := errors.Is(err, drivers.ErrRefused) || errors.Is(err, drivers.ErrWrongDevice) || ctx.Err() != nil
+			switch {
+			case err == nil:
+				log.Info("released", "device", d.cfg.Name)
+			case final:
+				problems <- fmt.Errorf("release %s: %w", d.cfg.Name, err)
+			default:
+				again = append(again, d)
+			}
+		}
+		pending = again
+		if len(pending) > 0 {
+			wait(ctx, releaseAgain)
+		}
+	}
+}
+
+// wait sleeps, or returns early when the context ends.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// tryRelease writes nothing to what does not prove to be the configured device.
+func tryRelease(ctx context.Context, d onceDevice) error {
+	ctx, cancel := context.WithTimeout(ctx, releaseTry)
+	defer cancel()
+	if _, err := d.device.Read(ctx); err != nil {
+		return err
+	}
+	return d.device.Release(ctx)
+}
