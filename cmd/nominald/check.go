@@ -23,7 +23,7 @@ func checkCommand() *cobra.Command {
 		Short: "Read the config strictly and say what it means",
 		Long: `check reads the config and the files that it refers to, starts nothing and
 talks to no device. A fault is told in one line with its place, and the exit
-code is 78. With --probe it also reads every device and the API once, writes
+code is 78. With --probe it also reads every device and the API, writes
 nothing, and prints what answered; stop the service first where a device takes
 one client only. With --profile it reads a device profile instead and says what
 was understood: the requests of a poll, what example commands would write, and
