@@ -79,6 +79,12 @@ func (w *Walker) Walk(ctx context.Context, r Registers) (Map, error) {
 		}
 	}
 	for len(w.m.Models) < maxModels && w.next+2 <= 1<<16 {
+		if w.silent {
+			// A dead device costs one timeout a poll: the mark comes first.
+			if err := w.marked(ctx, r); err != nil {
+				return Map{}, fmt.Errorf("walk SunSpec models, again at %d: %w", w.m.Base, err)
+			}
+		}
 		var head [2]uint16
 		err := r.ReadHolding(ctx, uint16(w.next), head[:])
 		if err != nil && w.endsHere(ctx, r, err) {
@@ -108,15 +114,23 @@ func (w *Walker) endsHere(ctx context.Context, r Registers, err error) bool {
 	if len(w.m.Models) == 0 || (!refused && !errors.Is(err, drivers.ErrOffline)) {
 		return false
 	}
-	if !refused && !w.silent {
+	if !refused {
+		again := w.silent
 		w.silent = true
-		return false
+		return again // with the mark in between
 	}
 	var regs [2]uint16
-	if r.ReadHolding(ctx, w.m.Base, regs[:]) != nil || regs != [2]uint16{markHigh, markLow} {
-		return false
+	return w.marked(ctx, r) == nil && errors.Is(r.ReadHolding(ctx, uint16(w.next), regs[:]), drivers.ErrRefused)
+}
+
+// marked reads the "SunS" mark once more.
+func (w *Walker) marked(ctx context.Context, r Registers) error {
+	var mark [2]uint16
+	err := r.ReadHolding(ctx, w.m.Base, mark[:])
+	if err == nil && mark != [2]uint16{markHigh, markLow} {
+		err = fmt.Errorf("no marker \"SunS\" any more: %w", drivers.ErrOffline)
 	}
-	return !refused || errors.Is(r.ReadHolding(ctx, uint16(w.next), regs[:]), drivers.ErrRefused)
+	return err
 }
 
 // probe looks for the marker. After silence it gives up at once and tries the

@@ -219,3 +219,25 @@ func TestFloatCountersAndInvert(t *testing.T) {
 		t.Errorf("inverted: %+v import %+v export %+v, want 1500.5, 4000, 9000", r.PowerW, r.ImportWh, r.ExportWh)
 	}
 }
+
+// A device that dies in the middle of a walk costs one unanswered request a
+// poll, or it would keep the others of its line waiting twice as long.
+func TestDeadInMidWalkCostsOneTimeoutAPoll(t *testing.T) {
+	s := meterSim(t, 40000)
+	first := s.at[203]
+	s.slave.Break(func(r drivertest.Request) drivertest.Fault { return drivertest.Fault{Silent: r.Addr > first} })
+	d := newMeter(t, s)
+	if _, err := d.Read(context.Background()); !errors.Is(err, drivers.ErrOffline) {
+		t.Fatalf("error %v, want offline", err)
+	}
+	s.slave.Break(func(drivertest.Request) drivertest.Fault { return drivertest.Fault{Silent: true} })
+	s.slave.Requests()
+	for i := range 3 {
+		if _, err := d.Read(context.Background()); !errors.Is(err, drivers.ErrOffline) {
+			t.Errorf("poll %d: error %v, want offline", i, err)
+		}
+		if asked := s.slave.Requests(); len(asked) != 1 {
+			t.Errorf("poll %d asked %d times, want once: %+v", i, len(asked), asked)
+		}
+	}
+}
