@@ -39,6 +39,9 @@ func (k Kind) Dispatched() bool {
 var (
 	// ErrOffline: nothing answered in time, or the line could not be opened.
 	ErrOffline = errors.New("device does not answer")
+	// ErrNoLine: the line that the device is on is not there, as with an adapter
+	// that was pulled, so that nobody was asked. Stands beside ErrOffline.
+	ErrNoLine = errors.New("the line is not there")
 	// ErrRefused: the device answered and will not do it; trying again as is
 	// can not help.
 	ErrRefused = errors.New("device refused the request")

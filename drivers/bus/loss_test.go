@@ -256,3 +256,25 @@ func TestDriverPanicIsNotSwallowed(t *testing.T) {
 	w.Attach("relay", nil, time.Second) // a nil device panics when read
 	_ = w.Run(t.Context())
 }
+
+// A pulled adapter says nothing of the devices behind it: they are looked for
+// every two seconds, however long it was away, and the log is told once.
+func TestPulledLineIsLookedForAtTheSamePace(t *testing.T) {
+	var told bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&told, nil))
+	bubble(t, Options{Log: log}, func(t *testing.T, b *bench) {
+		p, f := b.add("battery", time.Second, 0)
+		f.fails("read", fmt.Errorf("adapter gone: %w: %w", drivers.ErrOffline, drivers.ErrNoLine))
+		b.run()
+		b.at(10 * time.Minute)
+		f.fails("read", nil)
+		b.at(10*time.Minute + 2*time.Second)
+		if !p.Snapshot().Online {
+			t.Error("the line is back for 2 s, the device is not")
+		}
+		b.end()
+		if n := strings.Count(told.String(), "device offline"); n != 1 {
+			t.Errorf("told %d times that it is offline, want once", n)
+		}
+	})
+}

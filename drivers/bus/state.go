@@ -241,11 +241,15 @@ func (p *Port) failed(err error, now time.Time) {
 	p.wrong = errors.Is(err, drivers.ErrWrongDevice)
 	p.met, p.busy = false, 0
 	p.holding = false // it may have restarted: applied again when it is back
+	first := p.lost == 0
 	p.lost++
+	if errors.Is(err, drivers.ErrNoLine) { // which tells nothing of the device, and costs the others nothing
+		p.lost = 1
+	}
 	pause := quarantine(p.lost)
 	p.retryAt = now.Add(pause)
 	p.snap.RetryAt = p.retryAt
-	if p.snap.Online || p.lost == 1 && p.snap.LastSeen.IsZero() {
+	if p.snap.Online || first && p.snap.LastSeen.IsZero() {
 		p.log.Warn("device offline", "error", err, "retry_in", pause)
 	}
 	p.snap.Online = false

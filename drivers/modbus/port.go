@@ -8,13 +8,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"nominald/drivers"
 )
 
 // The pause before a port that went away or could not be opened is tried
 // again; doubling.
 const (
 	reopenLeast = 500 * time.Millisecond
-	reopenMost  = 5 * time.Second
+	reopenMost  = 2 * time.Second
 )
 
 // errHeld: nothing was tried, because the last try was not long ago.
@@ -52,8 +54,8 @@ func (p *serialPort) open(_ context.Context, doubt bool) (bool, error) {
 	}
 	if err := p.acquire(); err != nil {
 		p.putOff()
-		p.why = err
-		return false, err
+		p.why = fmt.Errorf("%w: %w", drivers.ErrNoLine, err)
+		return false, p.why
 	}
 	p.lost, p.why = false, nil
 	return true, nil
@@ -68,7 +70,7 @@ func (p *serialPort) putOff() {
 // gone says that the port is not there for now.
 func (p *serialPort) gone() error {
 	if p.lost {
-		return fmt.Errorf("serial adapter %w; waiting for %s to come back", errGone, p.Path)
+		return fmt.Errorf("%w: serial adapter %w; waiting for %s to come back", drivers.ErrNoLine, errGone, p.Path)
 	}
 	return fmt.Errorf("%w (%w %s)", p.why, errHeld, time.Until(p.retry).Round(time.Millisecond))
 }
