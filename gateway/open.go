@@ -102,14 +102,15 @@ func openAll(cfg *config.Config, log *slog.Logger, keep keepsake) ([]*bus.Worker
 // newLines makes the line of each bus. Nothing is opened before its first use.
 func newLines(cfg *config.Config) map[string]*modbus.Line {
 	lines := map[string]*modbus.Line{}
+	opts := modbus.Options{AskAgain: true}
 	for _, b := range cfg.Buses {
 		switch {
 		case b.Serial != "":
-			lines[b.Name] = modbus.NewSerial(modbus.Serial{Path: b.Serial, Baud: b.Baud, Format: b.Format, Echo: b.Echo}, modbus.Options{})
+			lines[b.Name] = modbus.NewSerial(modbus.Serial{Path: b.Serial, Baud: b.Baud, Format: b.Format, Echo: b.Echo}, opts)
 		case b.RTU:
-			lines[b.Name] = modbus.NewRTUOverTCP(b.TCP, modbus.Options{})
+			lines[b.Name] = modbus.NewRTUOverTCP(b.TCP, opts)
 		default:
-			lines[b.Name] = modbus.NewTCP(b.TCP, modbus.Options{})
+			lines[b.Name] = modbus.NewTCP(b.TCP, opts)
 		}
 	}
 	return lines

@@ -46,6 +46,8 @@ const (
 	probeBurst = 3 * time.Second
 	// probeWait is how long a lost device stands back for devices that are due.
 	probeWait = 10 * time.Second
+	// slipPause lies between a write that was not answered and the second try.
+	slipPause = 200 * time.Millisecond
 	// refusedPause is how long a refused command waits before it is tried
 	// again unchanged.
 	refusedPause = 30 * time.Second

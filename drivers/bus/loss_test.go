@@ -73,8 +73,8 @@ func TestLossInAWriteIsProbedSoon(t *testing.T) {
 		b.at(11 * time.Second)
 		f.fails("apply", nil)
 		b.at(time.Minute)
-		wantTimes(t, "read", f.times("read"), seconds(0, 12))
-		wantTimes(t, "apply", f.times("apply")[:2], seconds(10, 12))
+		wantTimes(t, "read", f.times("read"), seconds(0, 12.2))
+		wantTimes(t, "apply", f.times("apply")[:2], seconds(10, 10.2))
 		b.end()
 	})
 }
@@ -89,7 +89,7 @@ func TestReleaseIsRetriedUntilItSucceeds(t *testing.T) {
 		b.run()
 		p.Neutral()
 		b.at(30 * time.Second)
-		wantTimes(t, "release", f.times("release"), seconds(0, 2, 6, 12, 20, 30))
+		wantTimes(t, "release", f.times("release"), seconds(0, 0.2, 2.2, 6.2, 12.2, 20.2))
 		if n := len(other.times("read")); n != 31 {
 			t.Errorf("the meter was read %d times in 30 s, want 31", n)
 		}
@@ -276,5 +276,28 @@ func TestPulledLineIsLookedForAtTheSamePace(t *testing.T) {
 		if n := strings.Count(told.String(), "device offline"); n != 1 {
 			t.Errorf("told %d times that it is offline, want once", n)
 		}
+	})
+}
+
+// One lost frame is no lost device: the command is written again at once, and
+// nobody is told that it was away.
+func TestOneLostWriteIsWrittenAgainSoon(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		p, f := b.add("battery", time.Second, 0)
+		b.run()
+		b.at(9500 * time.Millisecond)
+		f.fails("apply", drivers.ErrOffline)
+		p.Lease(lease(1000, time.Hour))
+		b.at(9600 * time.Millisecond)
+		if s := p.Snapshot(); !s.Online || s.LastError == "" || s.Failures != 1 {
+			t.Errorf("after one lost write: %+v, want online, with the error", s)
+		}
+		f.fails("apply", nil)
+		b.at(10 * time.Second)
+		wantTimes(t, "apply", f.times("apply"), seconds(9.5, 9.7))
+		if s := p.Snapshot(); !s.Online || s.Applied.PowerW != 1000 || s.LastError != "" {
+			t.Errorf("written again: %+v", s)
+		}
+		b.end()
 	})
 }

@@ -202,14 +202,29 @@ func (p *Port) notWritten(err error, end time.Time) {
 	case errors.Is(err, drivers.ErrBusy): // failed sets the pace
 	case p.refused && p.wish == follow:
 		p.writeAfter = end.Add(refusedPause)
-	default:
+	case p.refused:
 		p.writeAfter = end.Add(quarantine(p.unwritten))
+	default:
+		p.writeAfter = end.Add(quarantine(max(p.unwritten-1, 1))) // the first was a slip
 	}
 	if p.refused && p.writeError == "" {
 		p.log.Warn("command refused", "error", err, "retry_in", p.writeAfter.Sub(end))
 	}
 	p.writeError = err.Error()
+	if p.slipped(err) {
+		p.snap.Failures++
+		p.writeAfter = end.Add(slipPause)
+		return
+	}
 	p.failed(err, end)
+}
+
+// slipped tells whether a write that was not answered may be a single lost frame:
+// of a device that was there until now, for the first time. It is written again
+// soon; if it is not answered then, the device is lost.
+func (p *Port) slipped(err error) bool {
+	soon := errors.Is(err, drivers.ErrOffline) && !errors.Is(err, drivers.ErrWrongDevice) && !errors.Is(err, drivers.ErrNoLine)
+	return soon && p.snap.Online && p.unwritten == 1
 }
 
 // answered records that the device was heard.

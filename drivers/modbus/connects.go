@@ -1,6 +1,6 @@
 package modbus
 
-// Connects counts how often the unit's line was opened. When it grows, a
-// connection broke in between, and what is behind it may have restarted: what
-// was written there is in doubt, even if no request failed.
-func (u *Unit) Connects() uint64 { return u.line.stats.dials.Load() }
+// Connects grows whenever the device behind the unit may have restarted without
+// a request having failed: its line was opened anew, or a read was lost and asked
+// again. What was written there is in doubt then.
+func (u *Unit) Connects() uint64 { return u.line.stats.dials.Load() + u.slips }

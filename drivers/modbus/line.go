@@ -39,6 +39,10 @@ type Options struct {
 	// want 50-200 ms (modbus.md 8). Default 0, and on a serial line 3.5
 	// characters of silence.
 	PauseBetween time.Duration
+	// AskAgain: a read that is lost or spoiled is asked once more of a unit that
+	// answered the time before, for single frames are lost on any serial line. A
+	// unit that dies then costs two timeouts once, and one at a time after that.
+	AskAgain bool
 }
 
 // DefaultTimeout bounds a transaction where Options do not say otherwise:

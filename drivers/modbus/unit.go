@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	gb "github.com/goburrow/modbus"
@@ -62,6 +63,9 @@ type Unit struct {
 	tally    *tally
 	timing   Timing
 	allowed  []Range
+
+	answers bool   // it answered the last request, be it by an exception
+	slips   uint64 // reads that were asked again
 }
 
 // ID returns the unit id.
@@ -137,7 +141,7 @@ func (u *Unit) readWords(ctx context.Context, t Table, addr uint16, dst []uint16
 	if t == Input {
 		read = u.client.ReadInputRegisters
 	}
-	err := u.line.transact(ctx, u, func() error {
+	err := u.ask(ctx, func() error {
 		raw, err := read(addr, uint16(len(dst)))
 		if err != nil {
 			return err
@@ -158,7 +162,7 @@ func (u *Unit) readBits(ctx context.Context, t Table, addr uint16, dst []bool) e
 	if t == Discrete {
 		read = u.client.ReadDiscreteInputs
 	}
-	err := u.line.transact(ctx, u, func() error {
+	err := u.ask(ctx, func() error {
 		raw, err := read(addr, uint16(len(dst)))
 		if err != nil {
 			return err
@@ -169,6 +173,18 @@ func (u *Unit) readBits(ctx context.Context, t Table, addr uint16, dst []bool) e
 		return nil
 	})
 	return u.fail("read", t, addr, len(dst), err)
+}
+
+// ask reads, and where the line's options say so asks once more.
+func (u *Unit) ask(ctx context.Context, send func() error) error {
+	err := u.line.transact(ctx, u, send)
+	lost := errors.Is(err, errDoubt) || errors.Is(err, os.ErrDeadlineExceeded)
+	if lost && u.answers && u.line.opts.AskAgain && ctx.Err() == nil {
+		u.slips++
+		err = u.line.transact(ctx, u, send)
+	}
+	u.answers = err == nil || errors.As(err, new(*gb.ModbusError))
+	return err
 }
 
 // mayRead checks a read before anything is sent.

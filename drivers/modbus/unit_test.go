@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -176,5 +177,35 @@ func TestExceptionsAreSorted(t *testing.T) {
 	}
 	if _, accepted := d.count(); accepted != 1 {
 		t.Errorf("%d connections, want 1: an exception is an answer in order", accepted)
+	}
+}
+
+// A unit that answered before is asked once more where the reply is lost or
+// spoiled; a dead one costs one timeout at a time.
+func TestLostReadIsAskedAgain(t *testing.T) {
+	d := newDevice(t)
+	l := NewTCP(d.addr, Options{Timeout: faultTimeout, AskAgain: true})
+	defer l.Close()
+	u := l.Unit(1)
+	must(t, checkHolding(t, u, 1, 4))
+	var dropped atomic.Int32
+	d.set(func(c *net.TCPConn, req []byte) bool {
+		if dropped.Add(1) == 1 {
+			return true // not a word
+		}
+		_, err := c.Write(goodReply(req))
+		return err == nil
+	})
+	before := u.Connects()
+	must(t, checkHolding(t, u, 10, 4))
+	if dropped.Load() != 2 || u.Connects() == before {
+		t.Errorf("asked %d times, want twice; and what was written there is in doubt (%d, %d)", dropped.Load(), before, u.Connects())
+	}
+	d.set(func(*net.TCPConn, []byte) bool { dropped.Add(1); return true })
+	for _, want := range []int32{2, 1, 1} {
+		dropped.Store(0)
+		if err := checkHolding(t, u, 10, 4); !errors.Is(err, drivers.ErrOffline) || dropped.Load() != want {
+			t.Errorf("silent: asked %d times and %v, want %d and offline", dropped.Load(), err, want)
+		}
 	}
 }
