@@ -96,17 +96,20 @@ func TestRandomLatenessNeverMisattributes(t *testing.T) {
 }
 
 // lateAtRandom answers one request in eight late. What comes meanwhile is kept
-// in the line's buffer; a slave that loses it does not answer it either.
+// in the line's buffer; a slave that loses it does not answer it either. It is
+// not late again while a queue may stand behind it, or replies would be later
+// than any master waits (lateLimit).
 func lateAtRandom(rnd *rand.Rand, keeps bool) rtuAnswer {
-	var busy time.Time
+	var busy, rested time.Time
 	return func(write func([]byte), request []byte) {
 		if !keeps && time.Now().Before(busy) {
 			return
 		}
 		start := time.Now()
-		if rnd.IntN(8) == 0 {
+		if rnd.IntN(8) == 0 && start.After(rested) {
 			time.Sleep(12 * time.Millisecond * time.Duration([]int{11, 15, 20, 50, 80}[rnd.IntN(5)]) / 10)
 			busy = time.Now().Add(time.Since(start) / 1000) // what piled up is lost
+			rested = time.Now().Add(100 * time.Millisecond)
 		}
 		rtuGood(write, request)
 	}
