@@ -63,11 +63,11 @@ func (w *Worker) next(now time.Time) (port *Port, write bool) {
 			writer, writeAt = p, at
 		}
 	}
-	if writer != nil && (reader == nil || w.writes < 2*len(w.ports)) {
-		return writer, true
-	}
 	if reader != nil && reader.missing() && !w.fits(reader, now) {
 		reader = nil
+	}
+	if writer != nil && (reader == nil || w.writes < 2*len(w.ports)) {
+		return writer, true
 	}
 	return reader, false
 }
@@ -171,7 +171,7 @@ func (w *Worker) shutdown(ctx context.Context) error {
 		pending = append(pending, p)
 	}
 	slices.SortStableFunc(pending, func(a, b *Port) int { return a.lost - b.lost })
-	held := slices.DeleteFunc(slices.Clone(pending), func(p *Port) bool { return p.snap.AppliedAt.IsZero() })
+	held := slices.DeleteFunc(slices.Clone(pending), func(p *Port) bool { return !p.given })
 	for len(pending) > 0 {
 		left := len(pending)
 		pending = slices.DeleteFunc(pending, func(p *Port) bool {
@@ -193,14 +193,13 @@ func (w *Worker) shutdown(ctx context.Context) error {
 }
 
 // retire tries to release the device, and returns whether that is over: done,
-// or not worth another try. A lost device gets its share of the time that is
-// left for so many devices.
+// or not worth another try. It takes no more than the device's share of the
+// time that is left for so many, for any of them may have died just now.
 func (w *Worker) retire(ctx context.Context, p *Port, left int) bool {
 	w.stamp()
 	opts, quarantined := w.opts, p.lost > 0
-	if end, _ := ctx.Deadline(); quarantined {
-		opts.Timeout = min(opts.Timeout, time.Until(end)/time.Duration(left))
-	}
+	end, _ := ctx.Deadline()
+	opts.Timeout = min(opts.Timeout, time.Until(end)/time.Duration(left))
 	if err := ctx.Err(); err != nil {
 		p.log.Error("not released", "error", err)
 		return true
@@ -215,8 +214,7 @@ func (w *Worker) retire(ctx context.Context, p *Port, left int) bool {
 	p.snap.Failures++
 	p.writeError = err.Error()
 	p.publish()
-	commanded := !p.snap.AppliedAt.IsZero()
-	over := (quarantined && !commanded) || ctx.Err() != nil || errors.Is(err, drivers.ErrRefused)
+	over := (quarantined && !p.given) || ctx.Err() != nil || errors.Is(err, drivers.ErrRefused)
 	if over {
 		p.log.Error("not released", "error", err)
 	}

@@ -26,6 +26,7 @@ type state struct {
 	ends    time.Time       // end of the lease, monotonic
 	since   time.Time       // when the pending write became pending
 	holding bool            // the device follows snap.Applied, as far as known
+	given   bool            // a command was sent since the last release, so that it may follow one
 
 	// met: it answered a read since it was last lost. Nothing is written
 	// before, so that a write never goes to whatever sits at the address now.
@@ -68,7 +69,8 @@ func (p *Port) collect(now time.Time) {
 }
 
 // want changes the wish. A new one does not wait for the pause of an old one
-// that the device refused, and keeps its place in the queue.
+// that the device refused, and keeps its place in the queue. A release waits for
+// the pause of no command: what failed may have arrived in part.
 func (p *Port) want(wh wish, c drivers.Command, asked time.Time) {
 	if wh != follow {
 		p.snap.Lease = nil
@@ -81,8 +83,11 @@ func (p *Port) want(wh wish, c drivers.Command, asked time.Time) {
 	if !waiting {
 		p.since = asked
 	}
-	if p.refused {
+	if p.refused || wh == rest {
 		p.writeAfter, p.refused = time.Time{}, false
+	}
+	if wh == rest {
+		p.unwritten = 0
 	}
 }
 
@@ -176,7 +181,9 @@ func (p *Port) put(ctx context.Context, opts Options) error {
 	if p.wish == rest {
 		return p.device.Release(short)
 	}
-	return p.device.Apply(short, p.command, opts.Fallback)
+	err := p.device.Apply(short, p.command, opts.Fallback)
+	p.given = p.given || !errors.Is(err, drivers.ErrRefused)
+	return err
 }
 
 func (p *Port) wrote(begin, end time.Time) {
@@ -186,7 +193,7 @@ func (p *Port) wrote(begin, end time.Time) {
 	p.writeError, p.unwritten, p.busy = "", 0, 0
 	p.writeAfter, p.refused = time.Time{}, false
 	if p.wish == rest {
-		p.snap.Neutral = true
+		p.snap.Neutral, p.given = true, false
 		p.snap.Applied, p.snap.AppliedAt = drivers.Command{}, time.Time{}
 	} else {
 		p.holding = true
