@@ -199,7 +199,11 @@ func writeText(w profile.Write) string {
 		decimal = append(decimal, fmt.Sprint(v))
 		hex = append(hex, fmt.Sprintf("0x%04x", v))
 	}
-	return fmt.Sprintf("function %d: %d = %s (%s)", w.Function, w.Address, strings.Join(decimal, " "), strings.Join(hex, " "))
+	text := fmt.Sprintf("function %d: %d = %s (%s)", w.Function, w.Address, strings.Join(decimal, " "), strings.Join(hex, " "))
+	if w.When != "" {
+		text += ", only where " + w.When
+	}
+	return text
 }
 
 // registerText is a writable register with all that bounds it.

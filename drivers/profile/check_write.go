@@ -210,8 +210,11 @@ func (p *Profile) checkSteps(path []any, steps []Step, words []string) ([]any, e
 				return at, err
 			}
 			r, _ := p.register(also.Write)
-			if len(also.Also) > 0 || also.Unless != nil {
-				return at, errors.New("also or unless below also, accepted are write and value")
+			if len(s.Only) > 0 {
+				return at, errors.New("also at a step with only, accepted is one register there")
+			}
+			if len(also.Also) > 0 || also.Unless != nil || len(also.Only) > 0 {
+				return at, errors.New("also, unless or only below also, accepted are write and value")
 			}
 			if r.Function != 16 || before.Function != 16 || r.Stride != before.Stride || int(r.Address) != int(before.Address)+width(before.Type) {
 				return at, fmt.Errorf("%s is written together with %s, accepted are function 16 and the address that follows (%d), same stride",
@@ -239,6 +242,9 @@ func (p *Profile) checkStep(s Step, words []string) error {
 	if s.Unless != nil && (math.IsNaN(*s.Unless) || math.IsInf(*s.Unless, 0)) {
 		return fmt.Errorf("unless of %s is %g, accepted are numbers", s.Write, *s.Unless)
 	}
+	if err := checkOnly(s, r); err != nil {
+		return err
+	}
 	if slices.Contains(words, s.Value) {
 		return nil
 	}
@@ -254,6 +260,30 @@ func (p *Profile) checkStep(s Step, words []string) error {
 	}
 	if _, err := r.encode(v); err != nil {
 		return fmt.Errorf("value of %s: %w", s.Write, err)
+	}
+	return nil
+}
+
+// checkOnly checks what a register has to hold before it is written: values that
+// it can hold and show, whatever may be written to it.
+func checkOnly(s Step, r Register) error {
+	if len(s.Only) > 0 && r.Raw {
+		return fmt.Errorf("only of %s, which is raw, accepted is only where the value can be read back", s.Write)
+	}
+	value, fixed := constant(s.Value)
+	for _, v := range s.Only {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("only of %s is %g, accepted are numbers", s.Write, v)
+		}
+		if _, err := r.encode(v); err != nil {
+			return fmt.Errorf("only of %s: %w", s.Write, err)
+		}
+		if u := unscaled(v, r.Scale); !isFloat(r.Type) && math.Abs(u-math.Round(u)) > 1e-6 {
+			return fmt.Errorf("only of %s is %g, accepted are multiples of its scale %g", s.Write, v, r.Scale)
+		}
+		if fixed && math.Abs(v-value) < r.resolution()/2 {
+			return fmt.Errorf("only of %s is %g, which is what is written, accepted is another value", s.Write, v)
+		}
 	}
 	return nil
 }

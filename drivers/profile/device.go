@@ -226,7 +226,7 @@ func (d *device) release(ctx context.Context, v values) error {
 	if sendErr := d.send(ctx, d.p.Command.Release, v, true); sendErr != nil {
 		return sendErr
 	}
-	return err
+	return errors.Join(err, d.disclaim())
 }
 
 // Describe implements drivers.Device.

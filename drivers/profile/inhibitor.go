@@ -89,6 +89,9 @@ func (d *inhibitor) update(ctx context.Context) error {
 		return d.allow(ctx)
 	}
 	if !d.held {
+		if err := d.permitted(ctx, d.p.Command.Inhibit, values{"timer": d.timer(d.until.Sub(now)).Seconds()}); err != nil {
+			return err
+		}
 		usage.Switched(now, true)
 		d.held, d.allowed = true, false // from the first byte on
 		if err := d.remember(); err != nil {

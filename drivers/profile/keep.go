@@ -15,6 +15,7 @@ type keepsake struct {
 	shift                     // of a thermostat
 	Hold   *hold.Usage        `json:"hold,omitempty"`   // of an inhibit
 	Writes map[string][]int64 `json:"writes,omitempty"` // Unix times by register with a budget, oldest first
+	Ours   []string           `json:"ours,omitempty"`   // registers that a command changed from what their owner chose
 }
 
 // recall loads what survived a restart. Until that has worked nothing is done:
@@ -45,7 +46,7 @@ func (d *device) remember() error {
 		return errors.New("remember the device: what it remembers could not be loaded and is left as it is")
 	}
 	var data []byte
-	if d.kept.On || d.kept.Hold != nil || len(d.kept.Writes) > 0 {
+	if d.kept.On || d.kept.Hold != nil || len(d.kept.Writes) > 0 || len(d.kept.Ours) > 0 {
 		var err error
 		if data, err = json.Marshal(d.kept); err != nil {
 			return fmt.Errorf("remember the device: %w", err)

@@ -33,7 +33,7 @@ func (s *shape) with(name string, below *shape) *shape {
 // document is the shape of a profile. A test holds it against the Go types.
 func document() *shape {
 	list := func(of *shape) *shape { return &shape{each: of} }
-	steps := list(fields("write value unless").with("also", list(fields("write value"))))
+	steps := list(fields("write value unless only").with("also", list(fields("write value"))))
 	command := fields("")
 	for _, name := range sequences() {
 		command.with(name, steps)

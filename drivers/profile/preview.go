@@ -15,6 +15,7 @@ type Write struct {
 	Function byte
 	Address  uint16
 	Values   []uint16
+	When     string // it is left out elsewhere: "ems_mode holds 2"; empty where it is always written
 }
 
 // Preview is a command and what would be written for it.
@@ -29,7 +30,7 @@ const previewLease = 30 * time.Second
 
 // Previews renders commands of the kind as they go out to a device of which
 // nothing is known, as if every register written on change only held something
-// else. Nothing is sent.
+// else, and one with only what it has to hold. Nothing is sent.
 func (p *Profile) Previews(params Params) []Preview {
 	if len(p.Command.Release) == 0 {
 		return nil
@@ -99,6 +100,20 @@ func (p *Profile) previewShift(params Params) []Preview {
 // recorder is a device that takes every write.
 type recorder struct {
 	writes []Write
+	when   map[string]string // by function and address, of the next write there
+}
+
+// assumer is asked nothing about a register with only: it holds what it has to.
+type assumer interface {
+	assume(p part, at uint16)
+}
+
+// assume implements assumer.
+func (r *recorder) assume(p part, at uint16) {
+	if r.when == nil {
+		r.when = map[string]string{}
+	}
+	r.when[fmt.Sprint(p.reg.Function, at)] = p.reg.Name + " holds " + p.reg.text(p.only...)
 }
 
 // Read answers with what no step writes, so that nothing is left out.
@@ -111,7 +126,9 @@ func (r *recorder) Read(_ context.Context, _ byte, _ uint16, dst []uint16) error
 
 // Write implements Registers.
 func (r *recorder) Write(_ context.Context, function byte, addr uint16, vs []uint16) error {
-	r.writes = append(r.writes, Write{function, addr, slices.Clone(vs)})
+	key := fmt.Sprint(function, addr)
+	r.writes = append(r.writes, Write{function, addr, slices.Clone(vs), r.when[key]})
+	delete(r.when, key)
 	return nil
 }
 

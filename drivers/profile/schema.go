@@ -3,6 +3,8 @@ package profile
 import (
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"nominald/drivers"
 )
 
@@ -131,6 +133,25 @@ type Step struct {
 	Value  string   // a number, or a word, see words
 	Also   []Step   // the registers that follow directly, written in the same request
 	Unless *float64 // skipped where the value is this
+	// Only has the register read first, and written only where it holds one of
+	// these, in its unit: what somebody else chose is not undone. See onlyIf.
+	Only Numbers
+}
+
+// Numbers is one number, or a list of them.
+type Numbers []float64
+
+// UnmarshalYAML reads both forms.
+func (n *Numbers) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind == yaml.SequenceNode {
+		return node.Decode((*[]float64)(n))
+	}
+	var one float64
+	if err := node.Decode(&one); err != nil {
+		return err
+	}
+	*n = Numbers{one}
+	return nil
 }
 
 // Command is what is written to command the device. Which sequences count

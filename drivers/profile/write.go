@@ -22,6 +22,7 @@ type part struct {
 	reg   Register
 	regs  []uint16
 	timer bool
+	only  [][]uint16 // what has to stand there before; nil where anything may
 }
 
 // plan renders a sequence. Nothing is sent unless all of it can be.
@@ -73,7 +74,15 @@ func (d *device) part(s Step, v values) (p part, value float64, err error) {
 	if err != nil {
 		return p, 0, fmt.Errorf("%s: %s: %w: %w", d.p.Name, reg.Name, drivers.ErrRefused, err)
 	}
-	return part{reg, regs, s.Value == "timer"}, value, nil
+	p = part{reg: reg, regs: regs, timer: s.Value == "timer"}
+	for _, v := range s.Only {
+		before, err := reg.encode(v)
+		if err != nil {
+			return p, 0, fmt.Errorf("%s: only of %s: %w: %w", d.p.Name, reg.Name, drivers.ErrRefused, err)
+		}
+		p.only = append(p.only, before)
+	}
+	return p, value, nil
 }
 
 // rounded returns a value as the register holds it. What lies between two steps
@@ -133,7 +142,7 @@ func (d *device) send(ctx context.Context, steps []Step, v values, free bool) er
 	var problems []error
 	before := d.connected()
 	for _, req := range all {
-		if err := d.count(req); err != nil {
+		if err := errors.Join(d.count(req), d.claim(req, free)); err != nil {
 			problems = append(problems, err)
 			if !free {
 				break
@@ -169,12 +178,17 @@ func (d *device) transmit(ctx context.Context, req request) error {
 }
 
 // differing leaves out requests whose registers are written on change only and
-// hold their values already. A release does not depend on such a register being
-// readable.
+// hold their values already, and those that only may not change. A release does
+// not depend on such a register being readable.
 func (d *device) differing(ctx context.Context, all []request, free bool) ([]request, error) {
 	var out []request
 	for _, req := range all {
-		holds, err := d.holds(ctx, req)
+		holds, err := false, error(nil)
+		if len(req[0].only) > 0 {
+			holds, err = d.onlyIf(ctx, req[0], free)
+		} else {
+			holds, err = d.holds(ctx, req)
+		}
 		if err != nil && !(free && errors.Is(err, drivers.ErrRefused)) {
 			return nil, err
 		}
@@ -193,16 +207,22 @@ func (d *device) holds(ctx context.Context, req request) (bool, error) {
 		}
 	}
 	for _, p := range req {
-		regs := make([]uint16, len(p.regs))
-		if err := d.r.Read(ctx, readFunction(p.reg.Table), p.reg.at(d.params.Channel), regs); err != nil {
-			return false, fmt.Errorf("read %s before it is written: %w", p.reg.Name, err)
-		}
-		if p.reg.Function == 5 && regs[0] != 0 {
-			regs[0] = 0xFF00
-		}
-		if !slices.Equal(regs, p.regs) {
-			return false, nil
+		regs, err := d.standing(ctx, p.reg)
+		if err != nil || !slices.Equal(regs, p.regs) {
+			return false, err
 		}
 	}
 	return true, nil
+}
+
+// standing reads a register as it is written.
+func (d *device) standing(ctx context.Context, reg Register) ([]uint16, error) {
+	regs := make([]uint16, width(reg.Type))
+	if err := d.r.Read(ctx, readFunction(reg.Table), reg.at(d.params.Channel), regs); err != nil {
+		return nil, fmt.Errorf("read %s before it is written: %w", reg.Name, err)
+	}
+	if reg.Function == 5 && regs[0] != 0 {
+		regs[0] = 0xFF00
+	}
+	return regs, nil
 }

@@ -100,7 +100,7 @@ func (t *Twin) match(p plan) (Commanded, bool) {
 	said := map[string]float64{}
 	for _, optional := range []bool{false, true} {
 		for _, s := range p.steps {
-			if (s.Unless != nil) == optional && !t.holds(s, said) {
+			if (s.Unless != nil) == optional && !t.holds(s, said) && !t.spares(p.name, s) {
 				return Commanded{}, false
 			}
 		}
@@ -133,6 +133,17 @@ func (t *Twin) holds(s profile.Step, said map[string]float64) bool {
 	}
 	said[s.Value] = v
 	return !again || math.Abs(v-before) <= near
+}
+
+// spares tells whether a release leaves a register as it is: it holds none of
+// the values that the release takes back.
+func (t *Twin) spares(plan string, s profile.Step) bool {
+	reg, ok := t.register(s.Write)
+	if plan != released || len(s.Only) == 0 || !ok {
+		return false
+	}
+	v := inUnit(reg, t.wrote[reg.Name])
+	return !slices.ContainsFunc(s.Only, func(only float64) bool { return math.Abs(v-only) <= step(reg)*0.51 })
 }
 
 // meant puts a plan's words into a command.
@@ -277,6 +288,11 @@ func (t *Twin) Scramble(random func() uint64) {
 		t.store(p.span, regs)
 		t.wrote[p.reg.Name] = layoutOf(p.reg.Type).join(regs)
 	}
+	t.recognize()
+}
+
+// recognize finds out what the registers command, whoever wrote them.
+func (t *Twin) recognize() {
 	nan := math.NaN()
 	t.now, t.left = state{unclear, Commanded{PowerW: nan, CurrentA: nan, SetpointC: nan}}, 0
 	for _, p := range t.plans {
@@ -286,6 +302,35 @@ func (t *Twin) Scramble(random func() uint64) {
 		}
 	}
 	t.settle()
+}
+
+// Choose has the device's owner, or another controller, put a value in its unit
+// into a writable register of the channel; not ok where it can not hold it.
+func (t *Twin) Choose(name string, v float64) (ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.places {
+		if p.channel != t.channel || p.reg.Name != name {
+			continue
+		}
+		raw, fits := layoutOf(p.reg.Type).raw(v / scaleOf(p.reg.Scale))
+		if !fits {
+			return false
+		}
+		t.store(p.span, layoutOf(p.reg.Type).split(raw))
+		t.wrote[name] = raw
+		t.recognize()
+		return true
+	}
+	return false
+}
+
+// Holds returns what a writable register of the channel holds, in its unit.
+func (t *Twin) Holds(name string) float64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	reg, _ := t.register(name)
+	return inUnit(reg, t.wrote[name])
 }
 
 // neutral has this channel's registers hold what they do when nobody commands.
