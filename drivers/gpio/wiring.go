@@ -52,7 +52,7 @@ func openContacts(o Options) (*contacts, error) {
 		}
 		c.second = second
 		if err := c.release(second); err != nil {
-			return nil, c.failed(o.Second, err)
+			return nil, c.failed(o.Second, err, nil)
 		}
 	}
 	main, err := o.Open(o.Line)
@@ -61,7 +61,7 @@ func openContacts(o Options) (*contacts, error) {
 	}
 	c.main = main
 	if err := c.release(main); err != nil {
-		return nil, c.failed(o.Line, err)
+		return nil, c.failed(o.Line, err, c.second)
 	}
 	return c, nil
 }
@@ -72,21 +72,22 @@ func (c *contacts) release(p Pin) error { return p.Out(c.activeLow) }
 func (c *contacts) set(o Options, energised bool) error {
 	if c.second != nil {
 		if err := c.release(c.second); err != nil {
-			return c.failed(o.Second, err)
+			return c.failed(o.Second, err, c.main)
 		}
 	}
 	if err := c.main.Out(energised != c.activeLow); err != nil {
-		return c.failed(o.Line, err)
+		return c.failed(o.Line, err, c.second)
 	}
 	return nil
 }
 
-// failed gives all lines back. A line that failed has to be closed, or the
-// next write would skip the request and go to file descriptor 0 (modbus.md 6,
-// trap 3); the other one is released as far as it goes.
-func (c *contacts) failed(line string, err error) error {
-	if c.main != nil && line != "" {
-		_ = c.release(c.main) // it may be the one that failed
+// failed gives all lines back. A line that failed is closed and not written to
+// before, or that write would skip the request and go to file descriptor 0
+// (modbus.md 6, trap 3); the other one, if there is one, is released as far as
+// it goes.
+func (c *contacts) failed(line string, err error, other Pin) error {
+	if other != nil {
+		_ = c.release(other) // the error that counts is the one above
 	}
 	return &lineError{line, "write", errors.Join(err, c.close())}
 }

@@ -229,3 +229,45 @@ func FuzzConsumer(f *testing.F) {
 		}
 	})
 }
+
+// touchyPin fails, and says whether it was written to once more before it was
+// closed.
+type touchyPin struct{ writes *int }
+
+func (p touchyPin) Out(bool) error { *p.writes++; return syscall.EBUSY }
+func (p touchyPin) Close() error   { return nil }
+
+// Where a request failed, a second write goes to file descriptor 0 (modbus.md 6,
+// trap 3).
+func TestFailedLineIsNotWrittenToAgain(t *testing.T) {
+	writes := 0
+	d := NewRelay(Options{Line: "GPIO17", Open: func(string) (Pin, error) { return touchyPin{&writes}, nil }})
+	if _, err := d.Read(t.Context()); !errors.Is(err, drivers.ErrOffline) {
+		t.Errorf("error %v, want offline", err)
+	}
+	if writes != 1 {
+		t.Errorf("%d writes, want none after the one that failed", writes)
+	}
+}
+
+// What the version before min_on has stored is still worth its time.
+func TestTimesOfAnEarlierVersionLoad(t *testing.T) {
+	b := newBench()
+	b.kept = []byte(`{"off":1500000000000,"resting":false,"since":"2026-07-01T11:35:00Z","at":"2026-07-01T12:00:00Z"}`)
+	d := b.relay(Options{MinOff: time.Minute, MinOn: 5 * time.Minute, MaxOff: 30 * time.Minute})
+	b.pass(2 * time.Minute)
+	if r := read(t, d); r.Inhibited {
+		t.Errorf("reading %+v, want the load allowed", r)
+	}
+	if err := inhibit(t, d); !errors.Is(err, drivers.ErrRefused) {
+		t.Errorf("error %v, want it to run for min_on first", err)
+	}
+	b.pass(5 * time.Minute)
+	if err := inhibit(t, d); err != nil {
+		t.Errorf("after min_on: %v", err)
+	}
+	b.pass(9 * time.Minute) // 27 min used up, 5 min given back: 8 min are left
+	if r := read(t, d); r.Inhibited {
+		t.Errorf("reading %+v, want max_off to count what was stored", r)
+	}
+}
