@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -250,3 +251,25 @@ func TestWritesAreFramedOverRTU(t *testing.T) {
 		t.Errorf("%d requests went out that must not", n-before)
 	}
 }
+
+// A unit that passed over every probe leaves none to choose; an ambiguous read
+// on a line that was opened anew is then preceded by one all the same.
+func TestAmbiguousReadOfAUnitThatIsSilentToAllProbes(t *testing.T) {
+	w := newRTUWire(silence{}, rtuTimes{}, &counters{})
+	w.ledger.units = map[byte]*debts{1: {strikes: [5]int{2: strikeLimit, 3: strikeLimit, 4: strikeLimit}}}
+	read := probeFrame(nil, 1, 1, 0x0300, 20)
+	if _, err := w.exchange(t.Context(), read, Timing{Timeout: time.Millisecond}); !errors.Is(err, drivers.ErrOffline) {
+		t.Errorf("error %v, want that nothing answers", err)
+	}
+	if got := w.stats.resyncs.Load(); got != 1 {
+		t.Errorf("%d probes, want one", got)
+	}
+}
+
+// silence is an open link on which nobody answers.
+type silence struct{}
+
+func (silence) open(context.Context, bool) (bool, error) { return false, nil }
+func (silence) read([]byte, time.Time) (int, error)      { return 0, os.ErrDeadlineExceeded }
+func (silence) write([]byte, time.Time) error            { return nil }
+func (silence) close() error                             { return nil }

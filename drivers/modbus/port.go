@@ -288,7 +288,10 @@ func (p *serialPort) close() error {
 		return nil
 	}
 	_ = unix.IoctlSetInt(p.fd, unix.TIOCNXCL, 0) // fails where the adapter is gone
-	err := unix.Close(p.fd)                      // ends the flock too
+	// Closing waits for what an adapter that hangs does not send, 30 s by the
+	// kernel's closing_wait; nobody waits for an answer to it.
+	_ = unix.IoctlSetInt(p.fd, unix.TCFLSH, unix.TCOFLUSH)
+	err := unix.Close(p.fd) // ends the flock too
 	p.fd = -1
 	return err
 }

@@ -194,7 +194,6 @@ func (w *tcpWire) ready(ctx context.Context, unit byte, t Timing) error {
 func (w *tcpWire) dial(ctx context.Context) error {
 	short, cancel := context.WithTimeout(ctx, w.opts.ConnectTimeout)
 	defer cancel()
-	w.stats.dials.Add(1)
 	conn, err := w.dialer.DialContext(short, "tcp", w.addr)
 	if err != nil {
 		w.stats.dialErrors.Add(1)
@@ -206,6 +205,7 @@ func (w *tcpWire) dial(ctx context.Context) error {
 		w.drop()
 		return offline(ctx, err)
 	}
+	w.stats.dials.Add(1)
 	w.opened = time.Now()
 	return nil
 }
