@@ -182,6 +182,7 @@ func (p *parser) warn() {
 			add("devices[%d]: %s has no timer of its own to end a command, and is not commanded without allow_no_fallback: true", i, d.Name)
 		}
 	}
+	p.warnOfTwins(add)
 	for i, m := range p.cfg.Meters {
 		if len(m.Devices) == 0 && m.Type == UtilityMeter {
 			add("meters[%d].devices: is empty, so nothing can be dispatched for this meter", i)
@@ -193,6 +194,22 @@ func (p *parser) warn() {
 	for i, b := range p.cfg.Buses {
 		if !slices.ContainsFunc(p.cfg.Devices, func(d Device) bool { return d.Bus == b.Name }) {
 			add("buses[%d]: no device is on %s", i, b.Name)
+		}
+	}
+}
+
+// warnOfTwins notes devices of unlike profiles behind one unit id of a serial
+// line. That is right for a hybrid inverter with its meter, and wrong for two
+// boxes that were both left at their maker's unit id.
+func (p *parser) warnOfTwins(add func(string, ...any)) {
+	for i, d := range p.cfg.Devices {
+		bus, _ := find(p.cfg.Buses, func(b Bus) bool { return b.Name == d.Bus })
+		first := slices.IndexFunc(p.cfg.Devices, func(o Device) bool {
+			return d.Bus != "" && o.Bus == d.Bus && o.Unit == d.Unit && o.Profile != d.Profile
+		})
+		if (bus.Serial != "" || bus.RTU) && first >= 0 && first < i {
+			add("devices[%d]: %s (%s) has unit %d of %s, as %s (%s) has; two boxes on one line need unit ids of their own",
+				i, d.Name, d.Profile, d.Unit, d.Bus, p.cfg.Devices[first].Name, p.cfg.Devices[first].Profile)
 		}
 	}
 }

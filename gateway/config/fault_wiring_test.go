@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -165,5 +166,21 @@ func TestFaultsOfSiteProfilesNameTheFileAndItsLine(t *testing.T) {
 	_, err := Parse(strings.NewReader(strings.Replace(minimal, "  name: Oak", "  profiles: /nowhere\n  name: Oak", 1)), "n.yaml", env)
 	if want := "n.yaml:2: site.profiles: /nowhere can not be read: no such file or directory; `nominald check --profile FILE` tests one"; fmt.Sprint(err) != want {
 		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+func TestTwoBoxesOnOneUnitAreAWarning(t *testing.T) {
+	env := testEnv()
+	env.Library = openLibrary
+	line := "  - {name: rs485, serial: /dev/serial/by-id/a, baud: 9600}\ndevices:\n" +
+		"  - {name: w, kind: charger, profile: heidelberg-energy-control, bus: rs485, unit: 2, phases: 3, max_current_a: 16}\n" +
+		"  - {name: m, kind: meter, profile: eastron-sdm630, bus: rs485, unit: 2}\n"
+	c, err := Parse(strings.NewReader(strings.Replace(minimal, "devices:\n", line, 1)), "n.yaml", env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "devices[1]: m (eastron-sdm630) has unit 2 of rs485, as w (heidelberg-energy-control) has; two boxes on one line need unit ids of their own"
+	if !slices.Contains(c.Warnings, want) {
+		t.Errorf("warnings %q, want %q", c.Warnings, want)
 	}
 }
