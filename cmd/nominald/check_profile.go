@@ -35,9 +35,11 @@ type profileFault struct {
 }
 
 type profileRequest struct {
-	Reads  string   `json:"reads"` // "holding 1000+2"
-	Slow   bool     `json:"slow"`  // once a minute
-	Points []string `json:"points"`
+	Reads string `json:"reads"` // "holding 1000+2"
+	Slow  bool   `json:"slow"`  // once a minute
+	// Optional: a variant of the device may refuse it, and the values are unknown then.
+	Optional bool     `json:"optional"`
+	Points   []string `json:"points"`
 }
 
 type profileCommand struct {
@@ -84,7 +86,7 @@ func newProfileCheck(path string, p *profile.Profile, err error) profileCheck {
 	}
 	for _, r := range p.Requests(1) {
 		c.Requests = append(c.Requests, profileRequest{
-			Reads: fmt.Sprintf("%s %d+%d", tableOf(r.Function), r.Address, r.Count), Slow: r.Slow, Points: r.Points})
+			Reads: fmt.Sprintf("%s %d+%d", tableOf(r.Function), r.Address, r.Count), Slow: r.Slow, Optional: r.Optional, Points: r.Points})
 		if r.Slow {
 			c.PollSlow.add(r, p.Link)
 		} else {
@@ -163,6 +165,8 @@ func writeProfileCheck(w io.Writer, c profileCheck) error {
 		when := "each poll"
 		if r.Slow {
 			when = "each minute"
+		} else if r.Optional {
+			when = "each poll, where the device has it"
 		}
 		t.row(r.Reads, when, strings.Join(r.Points, ", "))
 	}

@@ -25,6 +25,10 @@ func (e *Exception) Error() string {
 	return fmt.Sprintf("exception %d to function %d: %s", e.Code, e.Function, exceptionText(e.Code))
 }
 
+// ExceptionCode is the code on the wire, for those who tell a value that a device
+// does not have from other refusals.
+func (e *Exception) ExceptionCode() byte { return e.Code }
+
 // exceptionText returns the meaning of codes 1 to 11 (Modbus Application
 // Protocol 1.1b3, chapter 7; code 7 is from its predecessors).
 func exceptionText(code byte) string {

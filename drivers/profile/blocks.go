@@ -12,22 +12,36 @@ type Request struct {
 	Count    int      // registers or bits
 	Points   []string // that it serves
 	Slow     bool     // once a minute only
+	Optional bool     // the device may not have it: what it refuses is unknown
 }
 
 // Requests returns what a poll of the channel reads, in order: first what is
 // read each time, then what is read once a minute.
 func (p *Profile) Requests(channel int) []Request {
 	var all []Request
-	for _, slow := range []bool{false, true} {
-		for _, b := range p.blocks(channel, slow) {
-			r := Request{Function: b.function, Address: b.address, Count: len(b.regs), Slow: slow}
-			for _, i := range b.points {
-				r.Points = append(r.Points, p.Points[i].Name)
-			}
-			all = append(all, r)
+	fast, slow := p.plan(channel)
+	for _, b := range append(fast, slow...) {
+		r := Request{Function: b.function, Address: b.address, Count: len(b.regs), Slow: p.Points[b.points[0]].Slow, Optional: b.lax}
+		for _, i := range b.points {
+			r.Points = append(r.Points, p.Points[i].Name)
 		}
+		all = append(all, r)
 	}
 	return all
+}
+
+// plan returns the reads of each poll, and those of once a minute. What the
+// device may refuse is not read together with what it has to have.
+func (p *Profile) plan(channel int) (fast, slow []*block) {
+	kind := func(slow, optional bool) func(int) bool {
+		return func(i int) bool { return p.Points[i].Slow == slow && (slow || p.Points[i].Optional == optional) }
+	}
+	fast, slow = p.blocks(channel, kind(false, false)), p.blocks(channel, kind(true, true))
+	lax := p.blocks(channel, kind(false, true))
+	for _, b := range append(slices.Clone(lax), slow...) {
+		b.lax = true
+	}
+	return append(fast, lax...), slow
 }
 
 // block is a run of registers that one request reads, with memory for them.
@@ -36,16 +50,18 @@ type block struct {
 	address  uint16
 	regs     []uint16
 	points   []int // by index
+	lax      bool  // the device may refuse it
+	absent   bool  // it did, the last time
 }
 
-// blocks returns the fewest requests that read all fast or all slow points. Going
+// blocks returns the fewest requests that read the wanted points. Going
 // by address and starting a new request only where one more point does not fit
 // gives the fewest: whatever runs of neighbours a plan has, each of these reaches
 // at least as far.
-func (p *Profile) blocks(channel int, slow bool) []*block {
+func (p *Profile) blocks(channel int, wanted func(i int) bool) []*block {
 	var order []int
-	for i, pt := range p.Points {
-		if pt.Slow == slow {
+	for i := range p.Points {
+		if wanted(i) {
 			order = append(order, i)
 		}
 	}
@@ -65,7 +81,7 @@ func (p *Profile) blocks(channel int, slow bool) []*block {
 				continue
 			}
 		}
-		all = append(all, &block{readFunction(pt.Table), at, make([]uint16, n), []int{i}})
+		all = append(all, &block{function: readFunction(pt.Table), address: at, regs: make([]uint16, n), points: []int{i}})
 	}
 	return all
 }

@@ -120,14 +120,15 @@ func TestRequestsAreTheFewestThatCoverEveryPoint(t *testing.T) {
 	})
 }
 
-func TestSlowPointsAreReadApart(t *testing.T) {
+func TestSlowAndOptionalPointsAreReadApart(t *testing.T) {
 	p := &profile.Profile{MaxRegisters: 125, MaxGap: 10, Channels: 3, Points: []profile.Point{
 		{Name: "power", Table: "holding", Address: 10, Stride: 100, Type: "s32"},
 		{Name: "energy", Table: "holding", Address: 12, Stride: 100, Type: "u32", Slow: true},
 		{Name: "state", Table: "holding", Address: 14, Stride: 100, Type: "u16"},
+		{Name: "room", Table: "holding", Address: 15, Stride: 100, Type: "u16", Optional: true},
 	}}
 	got := fmt.Sprint(p.Requests(3))
-	if want := "[{3 210 5 [power state] false} {3 212 2 [energy] true}]"; got != want {
+	if want := "[{3 210 5 [power state] false false} {3 215 1 [room] false true} {3 212 2 [energy] true true}]"; got != want {
 		t.Errorf("requests %s, want %s", got, want)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"nominald/drivers"
@@ -79,6 +81,7 @@ func New(p *Profile, r Registers, params Params) drivers.Device {
 	}
 	if p.Driver == "" && params.Channel <= p.channels() {
 		d.lay()
+		d.allow()
 	}
 	switch {
 	case p.Kind == drivers.Battery:
@@ -96,18 +99,26 @@ func New(p *Profile, r Registers, params Params) drivers.Device {
 	}
 }
 
-// lay plans the reads and opens the allow-list: exactly the writable registers
-// of the channel.
+// lay plans the reads.
 func (d *device) lay() {
-	d.fast, d.slow = d.p.blocks(d.params.Channel, false), d.p.blocks(d.params.Channel, true)
+	d.fast, d.slow = d.p.plan(d.params.Channel)
 	d.regs = make([][]uint16, len(d.p.Points))
-	for _, b := range append(append([]*block{}, d.fast...), d.slow...) {
-		for _, i := range b.points {
-			pt := d.p.Points[i]
-			from := int(pt.at(d.params.Channel)) - int(b.address)
-			d.regs[i] = b.regs[from : from+width(pt.Type)]
-		}
+	for _, b := range append(slices.Clone(d.fast), d.slow...) {
+		d.bind(b)
 	}
+}
+
+// bind has the points of a block find their registers in it.
+func (d *device) bind(b *block) {
+	for _, i := range b.points {
+		pt := d.p.Points[i]
+		from := int(pt.at(d.params.Channel)) - int(b.address)
+		d.regs[i] = b.regs[from : from+width(pt.Type)]
+	}
+}
+
+// allow opens the allow-list: exactly the writable registers of the channel.
+func (d *device) allow() {
 	if d.params.Allow == nil {
 		return
 	}
@@ -138,7 +149,12 @@ func (d *device) read(ctx context.Context) error {
 	d.reading = drivers.Reading{At: d.now(), Connected: true}
 	d.last, d.raw, d.notes = map[string]float64{}, map[string]uint64{}, nil
 	d.shown = map[string]drivers.Opt{}
+	missing := d.missing()
 	for i, pt := range d.p.Points {
+		if missing[i] {
+			d.lack(pt)
+			continue
+		}
 		d.take(pt, d.regs[i])
 	}
 	return d.attend(ctx)
@@ -151,18 +167,17 @@ func (d *device) poll(ctx context.Context) error {
 			return err
 		}
 		d.identified, d.slowAt = true, time.Time{}
+		d.lay() // it may be another variant now
 	}
-	due, now, before := d.fast, d.now(), d.connected()
+	now, before := d.now(), d.connected()
 	slow := d.slowAt.IsZero() || now.Sub(d.slowAt) >= slowEvery || now.Before(d.slowAt)
-	if slow {
-		due = append(append([]*block{}, d.fast...), d.slow...)
+	if err := d.fetch(ctx, &d.fast, slow); err != nil {
+		return err
 	}
-	for _, b := range due {
-		if err := d.r.Read(ctx, b.function, b.address, b.regs); err != nil {
-			return fmt.Errorf("read %s: %w", d.p.Points[b.points[0]].Name, err)
+	if slow {
+		if err := d.fetch(ctx, &d.slow, true); err != nil {
+			return err
 		}
-	}
-	if slow {
 		d.slowAt = now
 	}
 	if d.connected() != before { // it broke on the way to this device, and the bus mended it
@@ -240,6 +255,9 @@ func (d *device) Describe() drivers.Description {
 	}
 	if d.p.Fallback.Register != "" {
 		about.FallbackAfter = d.timed
+	}
+	if names := d.absent(); len(names) > 0 {
+		about.Detail += "; it has no " + strings.Join(names, ", ")
 	}
 	if !about.Fallback && len(d.p.Command.Release) > 0 {
 		about.Detail += "; no timer of its own"

@@ -35,7 +35,7 @@ func (d *inhibitor) Read(ctx context.Context) (drivers.Reading, error) {
 	now := d.now()
 	usage := d.usage(now)
 	if d.held && !usage.Decide(now, true, d.wanted && now.Before(d.until), d.limits()) {
-		if err := d.allow(ctx); err != nil {
+		if err := d.permit(ctx); err != nil {
 			d.notes = append(d.notes, err.Error())
 		}
 	}
@@ -86,7 +86,7 @@ func (d *inhibitor) update(ctx context.Context) error {
 		if d.allowed {
 			return nil
 		}
-		return d.allow(ctx)
+		return d.permit(ctx)
 	}
 	if !d.held {
 		if err := d.permitted(ctx, d.p.Command.Inhibit, values{"timer": d.timer(d.until.Sub(now)).Seconds()}); err != nil {
@@ -105,8 +105,8 @@ func (d *inhibitor) update(ctx context.Context) error {
 	return d.command(ctx, d.p.Command.Inhibit, values{}, 1, lease)
 }
 
-// allow writes the release.
-func (d *inhibitor) allow(ctx context.Context) error {
+// permit writes the release.
+func (d *inhibitor) permit(ctx context.Context) error {
 	if err := d.release(ctx, values{}); err != nil {
 		return err
 	}
@@ -129,5 +129,5 @@ func (d *inhibitor) Release(ctx context.Context) error {
 		return d.update(ctx)
 	}
 	d.usage(d.now())
-	return errors.Join(d.allow(ctx), lost)
+	return errors.Join(d.permit(ctx), lost)
 }

@@ -79,8 +79,11 @@ type Point struct {
 	Unset   []uint64          // raw values that mean "no value"
 	Min     *float64          // plausible values in the unit; others are unknown
 	Max     *float64
-	Slow    bool   // read once a minute: energy counters, limits
-	Where   string // for people, where another driver finds it
+	Slow    bool // read once a minute: energy counters, limits
+	// Optional and slow points may be refused by a variant of the device that
+	// does not have them: their values are unknown then.
+	Optional bool
+	Where    string // for people, where another driver finds it
 }
 
 // Check is one part of the proof that the device is what the config says: a

@@ -41,6 +41,9 @@ func (t *Twin) Read(function byte, addr, count uint16) ([]uint16, error) {
 	if count == 0 || int(count) > most {
 		return nil, IllegalValue
 	}
+	if t.refuses(span{name, int(addr), int(addr) + int(count)}) {
+		return nil, IllegalAddress
+	}
 	if !t.lenient && !t.readable(span{name, int(addr), int(addr) + int(count)}) {
 		return nil, IllegalAddress
 	}
@@ -57,6 +60,25 @@ func (t *Twin) Read(function byte, addr, count uint16) ([]uint16, error) {
 		out[i] = v
 	}
 	return out, nil
+}
+
+// refuses tells whether a read touches a value that this variant does not have.
+func (t *Twin) refuses(r span) bool {
+	return slices.ContainsFunc(t.p.Points, func(pt profile.Point) bool {
+		s := t.span(pt)
+		return t.lacks[pt.Name] && s.table == r.table && s.first < r.end && s.end > r.first
+	})
+}
+
+// Lack has the device be of a variant that does not have a point, and refuses to
+// have it read, or have it again.
+func (t *Twin) Lack(point string, on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lacks == nil {
+		t.lacks = map[string]bool{}
+	}
+	t.lacks[point] = on
 }
 
 // has tells whether the device has such a table at all.

@@ -79,6 +79,7 @@ type Twin struct {
 	log     []Write            // since the last call of Writes
 	lenient bool               // reads of what does not exist give 0
 	deaf    bool               // writes are acknowledged and do nothing
+	lacks   map[string]bool    // points that this variant refuses
 	frozen  map[cell]uint16    // what reads show instead of the cells
 	lag     time.Duration      // of a measured power behind its command; 0 does not follow
 	power   float64            // what it measures then, in W
