@@ -71,7 +71,7 @@ func newKeba(t *testing.T) keba {
 	k := keba{drivertest.NewSlave(t)}
 	k.Set(unitID, 1000, 0, 2)
 	k.Set(unitID, 1004, 0, 7)
-	k.Set(unitID, 1018, 0x0030, 0x0A1D) // firmware 3.10.29
+	k.Set(unitID, 1016, 0x0004, 0xC6C4) // product 313028
 	for _, addr := range []uint16{1008, 1010, 1012, 1020, 1036, 1600, 1602} {
 		k.Set(unitID, addr, 0, 0)
 	}

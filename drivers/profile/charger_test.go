@@ -39,6 +39,22 @@ func TestKebaReads(t *testing.T) {
 	}
 }
 
+// A P40 has the same registers and pauses otherwise; its product code has seven
+// digits, as in the tests of OpenEMS.
+func TestAP40IsNoP30(t *testing.T) {
+	k := newKeba(t)
+	u, _ := bus(t, k.Slave)
+	for _, c := range []struct {
+		product uint32
+		known   bool
+	}{{313_028, true}, {4_212_311, false}, {0, false}} {
+		k.Set(unitID, 1016, uint16(c.product>>16), uint16(c.product))
+		if err := load(t, "keba-p30").Identify(context.Background(), u); (err == nil) != c.known {
+			t.Errorf("product %d: Identify: %v", c.product, err)
+		}
+	}
+}
+
 func TestKebaTimerIsRewrittenAtHalf(t *testing.T) {
 	k := newKeba(t)
 	u, allow := bus(t, k.Slave)

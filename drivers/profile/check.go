@@ -195,7 +195,7 @@ func (p *Profile) checkPoint(pt Point) error {
 			return err
 		}
 	}
-	all := uint64(math.MaxUint64) >> (64 - 16*width(pt.Type))
+	all := allBits(pt.Type)
 	switch {
 	case pt.Meaning != "" && !slices.Contains(meanings(), pt.Meaning):
 		return fmt.Errorf("meaning of %s is %q, accepted are %s", pt.Name, pt.Meaning, strings.Join(meanings(), ", "))
@@ -216,6 +216,14 @@ func (p *Profile) checkPoint(pt Point) error {
 		}
 	}
 	return nil
+}
+
+// allBits is the largest raw value of a type.
+func allBits(t string) uint64 {
+	if t == typeText {
+		return 0
+	}
+	return uint64(math.MaxUint64) >> (64 - 16*width(t))
 }
 
 // sane checks a scale and limits, which are in the unit.
@@ -253,6 +261,11 @@ func (p *Profile) checkIdentity() ([]any, error) {
 		}
 		if s.width > p.MaxRegisters {
 			return at, fmt.Errorf("%s takes %d registers, accepted by max_registers are %d", s.name, s.width, p.MaxRegisters)
+		}
+		for _, u := range c.Unset {
+			if all := allBits(c.Type); c.Type == typeText || u > all {
+				return at, fmt.Errorf("unset of %s holds %#x, accepted by type %s is up to %#x (the raw registers, without sign)", s.name, u, c.Type, all)
+			}
 		}
 		for _, err := range []error{p.inside(s), p.inHole(s), sane(s.name, c.Scale, &c.Min, &c.Max)} {
 			if err != nil {

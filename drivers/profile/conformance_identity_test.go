@@ -27,7 +27,6 @@ func blanks() []string {
 	return []string{
 		"daikin-homehub", // limits, a mode and a power, all of which may be 0
 		"eletechsup-r4d", // eight contacts and nothing else
-		"intesis-inmbs",  // off, mode auto; its temperatures depend on DIP switches
 	}
 }
 
@@ -100,11 +99,10 @@ func identifies(p *profile.Profile, r *rig) (bool, error) {
 }
 
 // TestADeviceWithoutValuesIsKnown: one that says of a quantity that it has none,
-// as its own profile describes, is the same device all the same. A hybrid
-// inverter without a battery is not: its profile is one of a battery.
+// as its own profile describes, is the same device all the same. A battery's
+// state of charge is unset while it sleeps.
 func TestADeviceWithoutValuesIsKnown(t *testing.T) {
-	others := func(p *profile.Profile) bool { return p.Kind != drivers.Battery }
-	forEach(t, others, func(r *rig) {
+	forEach(t, nil, func(r *rig) {
 		for _, pt := range r.p.Points {
 			values, known := quantities()[pt.Meaning]
 			if !known || len(pt.Unset) == 0 || !r.twin.Unset(pt.Meaning) {
@@ -116,4 +114,23 @@ func TestADeviceWithoutValuesIsKnown(t *testing.T) {
 			r.twin.Measure(pt.Meaning, values[1])
 		}
 	})
+}
+
+// TestEveryMarkerIsKnown holds each check of an identity against all the markers
+// of the point in the same registers, in whatever channel.
+func TestEveryMarkerIsKnown(t *testing.T) {
+	for _, p := range interpreted(t) {
+		for _, c := range p.Identity {
+			for _, pt := range p.Points {
+				if pt.Table != c.Table || pt.Address != c.Address || pt.Type != c.Type {
+					continue
+				}
+				for _, raw := range pt.Unset {
+					if found, accepted := c.Compare(raw); accepted != "" {
+						t.Errorf("%s: %s shows %#x for no value, which its identity takes for %s and another device (%s)", p.Name, pt.Name, raw, found, accepted)
+					}
+				}
+			}
+		}
+	}
 }

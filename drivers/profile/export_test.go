@@ -20,3 +20,16 @@ func HasKey(path string) bool {
 	}
 	return true
 }
+
+// Compare asks a check about a raw value.
+func (c Check) Compare(raw uint64) (found, accepted string) {
+	regs := make([]uint16, width(c.Type))
+	for i := range regs {
+		at := len(regs) - 1 - i
+		if strings.HasSuffix(c.Type, "sw") {
+			at = i
+		}
+		regs[at] = uint16(raw >> (16 * i))
+	}
+	return c.compare(regs)
+}

@@ -42,7 +42,7 @@ func document() *shape {
 		with("link", fields("baud format port units")).
 		with("timing", fields("timeout pause_between pause_after_connect unit_change")).
 		with("points", list(fields("name table address stride type scale unit meaning mask shift words unset min max slow optional where"))).
-		with("identity", list(fields("table address type scale min max one_of length text"))).
+		with("identity", list(fields("table address type scale min max one_of unset length text"))).
 		with("writable", list(fields("name table address stride type function raw scale unit min max clamp interval per_day changed where"))).
 		with("modes", &shape{each: fields("value direction min max")}).
 		with("command", command).

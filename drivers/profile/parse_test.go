@@ -88,6 +88,8 @@ func TestEachMistakeHasItsLine(t *testing.T) {
 		{"unset: [0xFFFF]", "shift: 16", "15: shift of soc"},
 		{"max: 100}", "max: -100}", "15: limits of soc"},
 		{"length: 4, text: ACME", "length: 1, text: ACME", "17: text"},
+		{"one_of: [7, 9]", "one_of: [7, 9], unset: [0x10000]", "18: unset of identity at"},
+		{"length: 4, text: ACME", "length: 4, text: ACME, unset: [1]", "17: unset of identity at"},
 		{"one_of: [7, 9]", "one_off: [7, 9]", `18: key "one_off" is not known; did you mean "one_of"`},
 		{"function: 6,", "function: 3,", "20: function of mode"},
 		{"function: 6,", "function: 5,", "20: "},

@@ -69,6 +69,9 @@ func (c Check) compare(regs []uint16) (found, accepted string) {
 		return found, ""
 	}
 	raw := bits(c.Type, regs)
+	if slices.Contains(c.Unset, raw) {
+		return "no value", ""
+	}
 	if len(c.OneOf) > 0 {
 		if !slices.Contains(c.OneOf, raw) {
 			return fmt.Sprint(raw), "one of " + strings.Trim(fmt.Sprint(c.OneOf), "[]")

@@ -95,8 +95,11 @@ type Check struct {
 	Scale    float64
 	Min, Max float64
 	OneOf    []uint64 `yaml:"one_of"` // raw values; where given, Min and Max do not count
-	Length   int      // of a text, in registers, two characters each
-	Text     string   // the text begins with this
+	// Unset are raw values that are accepted besides: the device has the
+	// register and no value for it, as a battery that sleeps.
+	Unset  []uint64
+	Length int    // of a text, in registers, two characters each
+	Text   string // the text begins with this
 }
 
 // Register is a register or coil that may be written.

@@ -195,6 +195,9 @@ func (t *Twin) identify() {
 
 // agrees tells whether a check takes a raw value.
 func agrees(c profile.Check, raw uint64) bool {
+	if slices.Contains(c.Unset, raw) {
+		return true
+	}
 	if len(c.OneOf) > 0 {
 		return slices.Contains(c.OneOf, raw)
 	}

@@ -98,7 +98,7 @@ func (k *Keba) value(addr uint16) (uint32, bool) {
 	case kebaSerial:
 		return 17619300, true
 	case kebaProduct:
-		return 3130120, true
+		return 313_012, true
 	case kebaFirmware:
 		return 30_10_16, true
 	case kebaPower:
