@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"nominald/drivers"
@@ -37,8 +38,44 @@ func (d *battery) Read(ctx context.Context) (drivers.Reading, error) {
 	if r.MaxChargeW.OK {
 		r.MaxChargeW = drivers.Some(charge)
 	}
+	if d.unrated("max_discharge_w", d.params.MaxDischargeW) && len(d.p.Command.Release) > 0 {
+		d.notes = append(d.notes, "tells no rating, so it is not discharged without max_discharge_kw")
+	}
 	r.State = d.state()
 	return *r, nil
+}
+
+// unrated tells whether nobody says how much the battery may do one way: neither
+// its owner nor the device. The limit of a register is no rating: it is made for
+// the largest model of the maker.
+func (d *battery) unrated(meaning string, owner drivers.Opt) bool {
+	return !owner.OK && !(d.last[meaning] > 0)
+}
+
+// rated refuses a command in a direction for which nobody said how much.
+func (d *battery) rated(w float64) error {
+	switch {
+	case w > 0 && d.unrated("max_discharge_w", d.params.MaxDischargeW):
+		return fmt.Errorf("%s: discharge with %g W: the device tells no rating, set max_discharge_kw to what the battery may do: %w", d.p.Name, w, drivers.ErrRefused)
+	case w < 0 && d.unrated("max_charge_w", d.params.MaxChargeW):
+		return fmt.Errorf("%s: charge with %g W: the device tells no rating, set max_charge_kw to what the battery may do: %w", d.p.Name, -w, drivers.ErrRefused)
+	}
+	return nil
+}
+
+// Unrated returns the config keys without which a battery of the profile is not
+// commanded: the device tells no rating of its own.
+func (p *Profile) Unrated() []string {
+	if p.Kind != drivers.Battery || p.Driver != "" || len(p.Command.Release) == 0 {
+		return nil
+	}
+	var keys []string
+	for _, k := range []struct{ meaning, key string }{{"max_discharge_w", "max_discharge_kw"}, {"max_charge_w", "max_charge_kw"}} {
+		if !slices.ContainsFunc(p.Points, func(pt Point) bool { return pt.Meaning == k.meaning }) {
+			keys = append(keys, k.key)
+		}
+	}
+	return keys
 }
 
 // limits are the largest powers that may be commanded, W: the owner's, those of
@@ -91,15 +128,16 @@ func flat(steps []Step) []Step {
 	return all
 }
 
-// Apply implements drivers.Device. What exceeds a limit is cut off there.
+// Apply implements drivers.Device. What exceeds a limit is cut off there; where
+// neither owner nor device gave one, the command is refused.
 func (d *battery) Apply(ctx context.Context, c drivers.Command, valid time.Duration) error {
 	if err := d.begin(ctx, c.PowerW, "W", valid); err != nil {
 		return err
 	}
 	discharge, charge := d.limits()
 	w := math.Min(math.Max(c.PowerW, -charge), discharge)
-	if math.IsInf(w, 0) {
-		return fmt.Errorf("%s: command %g W and no limit is known, set max_discharge_kw and max_charge_kw: %w", d.p.Name, w, drivers.ErrRefused)
+	if err := d.rated(w); err != nil {
+		return err
 	}
 	steps := d.sequence(w)
 	if len(d.p.Command.Hold) > 0 && math.Abs(w) < deadZoneW {

@@ -25,6 +25,7 @@ const (
 	siteMinA    = 6.0
 	siteMaxA    = 16.0
 	siteOffsetK = 3.0
+	siteMaxW    = 1e9
 )
 
 // rig is one profile's driver on a real socket, with the device that the same
@@ -135,6 +136,7 @@ func newRigOn(t *testing.T, p *profile.Profile, connect func(id byte, d *twin.Tw
 	r.unit = line.Unit(id)
 	r.params = profile.Params{
 		Channel: p.Channels, Phases: sitePhases, VoltageV: siteVolts, MinA: siteMinA, MaxA: siteMaxA,
+		MaxDischargeW: drivers.Some(siteMaxW), MaxChargeW: drivers.Some(siteMaxW), // more than any register takes
 		MaxOffsetK: siteOffsetK, AllowNoFallback: true, Remember: &r.kept,
 		Allow: func(table string, first, last uint16) {
 			kind := modbus.Holding

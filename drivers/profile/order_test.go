@@ -37,7 +37,7 @@ func newSite(t *testing.T, text string) *site {
 	s := &site{Slave: drivertest.NewSlave(t), t: t, p: p, now: time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)}
 	s.Set(unitID, 0, make([]uint16, 64)...)
 	s.SetCoil(unitID, 0, make([]uint16, 16)...)
-	s.params = profile.Params{AllowNoFallback: true, Remember: s, Now: func() time.Time { return s.now }}
+	s.params = profile.Params{MaxDischargeW: drivers.Some(1e6), MaxChargeW: drivers.Some(1e6), AllowNoFallback: true, Remember: s, Now: func() time.Time { return s.now }}
 	return s
 }
 

@@ -28,6 +28,9 @@ type Preview struct {
 // previewLease is the length of the leases that the bus gives.
 const previewLease = 30 * time.Second
 
+// previewRating is that of a battery nobody said one of, W.
+const previewRating = 5000.0
+
 // Previews renders commands of the kind as they go out to a device of which
 // nothing is known, as if every register written on change only held something
 // else, and one with only what it has to hold. Nothing is sent.
@@ -37,6 +40,7 @@ func (p *Profile) Previews(params Params) []Preview {
 	}
 	params.AllowNoFallback, params.Remember, params.Allow = true, nil, nil
 	at := time.Unix(0, 0)
+	params.MaxDischargeW, params.MaxChargeW = drivers.Some(params.MaxDischargeW.Or(previewRating)), drivers.Some(params.MaxChargeW.Or(previewRating))
 	params.Now = func() time.Time { return at }
 	if p.Kind == drivers.Thermostat && !p.Inhibits() {
 		return p.previewShift(params)
