@@ -27,6 +27,7 @@ type profileCheck struct {
 	Commands []profileCommand `json:"commands"`
 	Writable []string         `json:"writable"` // the whole of what may be written
 	Fallback string           `json:"fallback"`
+	Needs    []string         `json:"needs,omitempty"` // config keys without which it is not commanded
 }
 
 type profileFault struct {
@@ -81,6 +82,7 @@ func newProfileCheck(path string, p *profile.Profile, err error) profileCheck {
 		return c
 	}
 	c.Name, c.Kind, c.Channels, c.Link, c.Fallback = p.Name, p.Kind, max(p.Channels, 1), linkText(p.Link), fallbackText(p)
+	c.Needs = p.Unrated()
 	if p.Driver != "" {
 		return c
 	}
@@ -152,6 +154,9 @@ func writeProfileCheck(w io.Writer, c profileCheck) error {
 		t.row("channels", fmt.Sprintf("%d, shown is the first", c.Channels))
 	}
 	t.row("fallback", c.Fallback)
+	if len(c.Needs) > 0 {
+		t.row("a site has to set", strings.Join(c.Needs, ", ")+": the device tells no rating of its own")
+	}
 	t.row("each poll", c.Poll.text())
 	if c.PollSlow.Requests > 0 {
 		t.row("each minute", c.PollSlow.text())

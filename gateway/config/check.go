@@ -180,6 +180,8 @@ func (p *parser) warn() {
 			add("devices[%d]: %s is in no meter's devices and is never dispatched", i, d.Name)
 		case d.Kind.Dispatched() && p.NoFallback && !d.AllowNoFallback:
 			add("devices[%d]: %s has no timer of its own to end a command, and is not commanded without allow_no_fallback: true", i, d.Name)
+		case d.Kind.Dispatched() && p.Unrated && !d.MaxDischargeW.OK:
+			add("devices[%d]: %s tells no rating of its own, and is not discharged without max_discharge_kw", i, d.Name)
 		}
 	}
 	p.warnOfTwins(add)

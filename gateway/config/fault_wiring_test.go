@@ -85,9 +85,15 @@ func TestDeviceWithoutATimerOfItsOwnIsAWarning(t *testing.T) {
 	if len(c.Warnings) != 1 || c.Warnings[0] != want {
 		t.Errorf("warnings %q, want %q", c.Warnings, want)
 	}
-	c, err = Parse(strings.NewReader(strings.Replace(text, "profile: goodwe-et,", "profile: goodwe-et, allow_no_fallback: true,", 1)), "n.yaml", env)
+	consent := strings.Replace(text, "profile: goodwe-et,", "profile: goodwe-et, allow_no_fallback: true,", 1)
+	c, err = Parse(strings.NewReader(consent), "n.yaml", env)
+	want = "devices[1]: battery tells no rating of its own, and is not discharged without max_discharge_kw"
+	if err != nil || len(c.Warnings) != 1 || c.Warnings[0] != want {
+		t.Errorf("with the owner's consent: %v, warnings %q, want %q", err, c.Warnings, want)
+	}
+	c, err = Parse(strings.NewReader(strings.Replace(consent, "profile: goodwe-et,", "profile: goodwe-et, max_discharge_kw: 5,", 1)), "n.yaml", env)
 	if err != nil || len(c.Warnings) != 0 {
-		t.Errorf("with the owner's consent: %v, warnings %q", err, c.Warnings)
+		t.Errorf("with the owner's consent and rating: %v, warnings %q", err, c.Warnings)
 	}
 }
 

@@ -45,6 +45,9 @@ type Profile struct {
 	Inhibits bool
 	// NoFallback: the device itself never ends a command.
 	NoFallback bool
+	// Unrated: a battery that tells no rating of its own, so that its owner has
+	// to say what it may do, or it is never discharged.
+	Unrated bool
 }
 
 // OSEnv is this machine.
@@ -64,7 +67,7 @@ func briefly(list []*profile.Profile) []Profile {
 	for _, p := range list {
 		timer := p.Driver != "" || p.Fallback.Register != "" || p.Fallback.After > 0
 		all = append(all, Profile{Name: p.Name, Kind: p.Kind, GPIO: p.Bus == "gpio", Channels: p.Channels,
-			Inhibits: p.Inhibits(), NoFallback: !timer})
+			Inhibits: p.Inhibits(), NoFallback: !timer, Unrated: len(p.Unrated()) > 0})
 	}
 	return all
 }
