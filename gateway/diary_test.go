@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"nominald/drivers/bus"
+	"nominald/drivers/modbus"
 	"nominald/gateway/status"
 )
 
@@ -83,5 +85,29 @@ func TestLookoutNotesWhatIsLostAndComesBackOnce(t *testing.T) {
 		"device-back battery answers again after 32s.|device-lost battery does not answer: read holding registers 1+2: no answer"
 	if strings.Join(got, "|") != want {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.ReplaceAll(want, "|", "\n"))
+	}
+}
+
+// An endpoint that refuses connections is a bus that is lost, and each further
+// try does not bring it back.
+func TestLookoutNotesATCPBusThatIsLost(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	line := modbus.NewTCP(ln.Addr().String(), modbus.Options{})
+	var d diary
+	l, w := newLookout(&d), bus.New("lan", line, bus.Options{})
+	l.line(noon, w)
+	for s := range 3 {
+		var dst [1]uint16
+		if err := line.Unit(1).ReadHolding(t.Context(), 0, dst[:]); err == nil {
+			t.Fatal("something answers")
+		}
+		l.line(noon.Add(time.Duration(s)*time.Second), w)
+	}
+	if got := d.newest(); len(got) != 1 || got[0].Kind != status.BusLost {
+		t.Errorf("noted %+v, want once that the bus is lost", got)
 	}
 }

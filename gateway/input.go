@@ -31,7 +31,7 @@ func (b *button) demand(s gpio.InputState) string {
 	switch {
 	case s.Unreadable(time.Now()):
 		return fmt.Sprintf("stop button %s, which can not be read", b.cfg.Name)
-	case s.Pressed && s.Lost.IsZero():
+	case s.Pressed: // also where its line was lost just now: nobody saw it let go
 		return "stop button " + b.cfg.Name
 	}
 	return ""

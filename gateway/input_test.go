@@ -125,3 +125,15 @@ func TestButtonThatCanNotBeReadStops(t *testing.T) {
 		return strings.Join(happened(w.status()), " ") == "started input-lost owner-stop started"
 	})
 }
+
+// TestButtonLostWhilePressedIsStillHeld: nobody saw it let go, so nobody resumes
+// in the seconds before an unreadable line counts as pressed by itself.
+func TestButtonLostWhilePressedIsStillHeld(t *testing.T) {
+	b := &button{cfg: config.Input{Name: "red"}}
+	if by := b.demand(gpio.InputState{Pressed: true, Lost: time.Now(), Error: "input/output error"}); by == "" {
+		t.Error("a button whose line was lost while it was pressed counts as let go")
+	}
+	if by := b.demand(gpio.InputState{Lost: time.Now(), Error: "input/output error"}); by != "" {
+		t.Errorf("a button at rest whose line was lost just now holds the site stopped: %s", by)
+	}
+}

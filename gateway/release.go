@@ -84,8 +84,8 @@ func byWire(devices []onceDevice) map[string][]onceDevice {
 func releaseBus(ctx context.Context, pending []onceDevice, problems chan<- error, log *slog.Logger) {
 	for len(pending) > 0 {
 		var again []onceDevice
-		for _, d := range pending {
-			err := tryRelease(ctx, d)
+		for i, d := range pending {
+			err := tryRelease(ctx, d, len(pending)-i)
 			final := errors.Is(err, drivers.ErrRefused) || errors.Is(err, drivers.ErrWrongDevice) || ctx.Err() != nil
 			switch {
 			case err == nil:
@@ -112,8 +112,13 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // tryRelease writes nothing to what does not prove to be the configured device.
-func tryRelease(ctx context.Context, d onceDevice) error {
-	ctx, cancel := context.WithTimeout(ctx, releaseTry)
+// left is how many devices the time that is left has to serve, this one included.
+func tryRelease(ctx context.Context, d onceDevice, left int) error {
+	within := releaseTry
+	if end, ok := ctx.Deadline(); ok {
+		within = min(within, time.Until(end)/time.Duration(left))
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	if _, err := d.device.Read(ctx); err != nil {
 		return err

@@ -5,7 +5,11 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"nominald/drivers"
+	"nominald/gateway/config"
 )
 
 // A dead device must not hold up the release of those on other wires: one of
@@ -26,4 +30,40 @@ func TestReleasePassesADeadBusBy(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "release battery") || strings.Contains(err.Error(), "wallbox") {
 		t.Errorf("Release returned %v, want it to name the battery alone", err)
 	}
+}
+
+// crashed is a device after a crash: it hangs, or it answers.
+type crashed struct {
+	drivers.Device
+	hangs    bool
+	released bool
+}
+
+func (d *crashed) Read(ctx context.Context) (drivers.Reading, error) {
+	if d.hangs {
+		<-ctx.Done()
+		return drivers.Reading{}, drivers.ErrOffline
+	}
+	return drivers.Reading{}, nil
+}
+
+func (d *crashed) Release(context.Context) error { d.released = true; return nil }
+
+// Dead devices on its own wire must not use up the time of a living one either.
+func TestReleaseLeavesTimeForTheLivingOnAWire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		living := &crashed{}
+		var pending []onceDevice
+		for range 4 {
+			pending = append(pending, onceDevice{cfg: config.Device{Name: "dead"}, device: &crashed{hangs: true}})
+		}
+		pending = append(pending, onceDevice{cfg: config.Device{Name: "living"}, device: living})
+		ctx, cancel := context.WithTimeout(t.Context(), releaseWithin)
+		defer cancel()
+		problems := make(chan error, len(pending))
+		releaseBus(ctx, pending, problems, slog.New(slog.DiscardHandler))
+		if !living.released || len(problems) != 4 {
+			t.Errorf("released %v, %d problems; want the living one released and four named", living.released, len(problems))
+		}
+	})
 }
