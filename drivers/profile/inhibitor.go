@@ -43,9 +43,26 @@ func (d *inhibitor) Read(ctx context.Context) (drivers.Reading, error) {
 	if _, ok := d.raw["inhibited"]; !ok {
 		r.Inhibited = d.held
 	}
-	d.notes = append([]string{usage.State(now, d.held, d.wanted && now.Before(d.until), d.limits())}, d.notes...)
+	d.notes = append([]string{d.standsNow(usage.State(now, d.held, d.wanted && now.Before(d.until), d.limits()))}, d.notes...)
 	r.State = d.state()
 	return *r, nil
+}
+
+// standsNow is what the load does, for people: as told, unless the device shows
+// otherwise. What this program has not told it nor sees it does not claim.
+func (d *inhibitor) standsNow(told string) string {
+	_, shows := d.raw["inhibited"]
+	switch {
+	case d.held && shows && !d.reading.Inhibited:
+		return told + " by command, and the device shows it allowed"
+	case !d.held && shows && d.reading.Inhibited:
+		return "held off, and not by a command of this program"
+	case !d.held && !shows && !d.allowed && d.reading.State != "":
+		return "" // the device's own word stands there
+	case !d.held && !shows && !d.allowed:
+		return "not commanded"
+	}
+	return told
 }
 
 // usage returns what is used up now, after a restart with what ran on.
