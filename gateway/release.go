@@ -24,17 +24,22 @@ const (
 )
 
 // Release puts every device into its neutral state, as systemd has it done
-// after the service has ended in whatever way. A site that is not armed was
-// never written to and is not written to here.
+// after the service has ended in whatever way. At a site that is not armed only
+// a commissioning has written, so there only what one left behind is written to.
 func Release(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	if !cfg.Site.Armed {
-		log.Info("release", "result", "nothing to do: the site is not armed")
+	note := openTouched(cfg.Store.Dir)
+	if !cfg.Site.Armed && !note.any() {
+		log.Info("release", "result", "nothing to do: the site is not armed, and no commissioning left a device commanded")
 		return nil
 	}
 	// A thermostat's own set-point stands in the store. Without it the device
 	// is released all the same, as far as it can be.
 	st, _, err := store.Open(cfg.Store.Dir, store.Options{})
-	if err != nil {
+	alone := err == nil
+	switch {
+	case errors.Is(err, store.ErrLocked) && !cfg.Site.Armed:
+		return fmt.Errorf("nothing was released: the gateway or a commissioning runs, and releases what it commands when it ends: %w", err)
+	case err != nil:
 		log.Warn("release without the store: set-points that a driver remembers can not be restored", "error", err)
 		if st, _, err = store.OpenTemporary(store.Options{}); err != nil {
 			return err
@@ -45,6 +50,17 @@ func Release(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer closeAll()
+	if !cfg.Site.Armed {
+		devices = note.left(devices, log)
+	}
+	if err := releaseAll(ctx, devices, log); err != nil || !alone {
+		return err
+	}
+	return note.clear()
+}
+
+// releaseAll releases the devices of all wires at once.
+func releaseAll(ctx context.Context, devices []onceDevice, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, releaseWithin)
 	defer cancel()
 	var buses sync.WaitGroup
@@ -123,5 +139,12 @@ func tryRelease(ctx context.Context, d onceDevice, left int) error {
 	if _, err := d.device.Read(ctx); err != nil {
 		return err
 	}
-	return d.device.Release(ctx)
+	if err := d.device.Release(ctx); err != nil || !d.readsBack {
+		return err
+	}
+	reading, err := d.device.Read(ctx)
+	if err == nil && reading.Inhibited {
+		err = errors.New("it took the release and says that the load is held off still")
+	}
+	return err
 }

@@ -1,7 +1,10 @@
 package bus
 
 import (
+	"context"
+	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"nominald/drivers"
@@ -46,6 +49,50 @@ func TestShutdownLeavesTimeForTheLiving(t *testing.T) {
 		b.end()
 		if !fakes[3].rests() {
 			t.Errorf("the living device was left with its command: %s", b.calls())
+		}
+	})
+}
+
+// heldWire is a device on a serial line that is held for as long as a silent
+// one might still answer.
+type heldWire struct {
+	drivers.Device
+	hold     *time.Time
+	dead     bool
+	released *int
+}
+
+func (d heldWire) Read(context.Context) (drivers.Reading, error) { return drivers.Reading{}, nil }
+func (d heldWire) Describe() drivers.Description                 { return drivers.Description{} }
+
+func (d heldWire) Release(ctx context.Context) error {
+	if pause(ctx, time.Until(*d.hold)); ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if !d.dead {
+		*d.released++
+		return nil
+	}
+	*d.hold = time.Now().Add(5 * time.Second)
+	<-ctx.Done()
+	return drivers.ErrOffline
+}
+
+// Who was not reached, because the wire was held, comes before who was silent.
+func TestShutdownReachesThoseBehindASilentOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hold time.Time
+		released, w := 0, New("rs485", nil, Options{})
+		for i := range 6 {
+			w.Attach(fmt.Sprint("d", i), heldWire{hold: &hold, dead: i == 0, released: &released}, time.Hour)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for _, p := range w.ports {
+			p.wish, p.given = rest, true
+		}
+		if err := w.shutdown(ctx); err == nil || released != 5 {
+			t.Errorf("%d released, error %v; want the five that live, and the silent one named", released, err)
 		}
 	})
 }

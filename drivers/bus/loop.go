@@ -179,6 +179,9 @@ func (w *Worker) shutdown(ctx context.Context) error {
 			left--
 			return over
 		})
+		// A wire is held while a silent unit may still answer. Whom that kept from
+		// being asked comes before it now.
+		slices.SortStableFunc(pending, func(a, b *Port) int { return a.unwritten - b.unwritten })
 		if len(pending) > 0 {
 			pause(ctx, shutdownPause)
 		}
@@ -212,6 +215,9 @@ func (w *Worker) retire(ctx context.Context, p *Port, left int) bool {
 		return true
 	}
 	p.snap.Failures++
+	if errors.Is(err, drivers.ErrOffline) {
+		p.unwritten++
+	}
 	p.writeError = err.Error()
 	p.publish()
 	over := (quarantined && !p.given) || ctx.Err() != nil || errors.Is(err, drivers.ErrRefused)
