@@ -169,6 +169,13 @@ func TestFaultsOfSiteProfilesNameTheFileAndItsLine(t *testing.T) {
 	}
 	env := testEnv()
 	env.Library = openLibrary
+	env.Profiles = nil // as on a real machine
+	// Wherever the site stands: that then no device has a profile is no news.
+	site, rest, _ := strings.Cut(minimal, "leap:")
+	last := "leap:" + rest + site + "  profiles: /nowhere\n"
+	if _, err := Parse(strings.NewReader(last), "n.yaml", env); !strings.HasPrefix(fmt.Sprint(err), "n.yaml:17: site.profiles: /nowhere can not be read") {
+		t.Errorf("got %v, want it to name the directory", err)
+	}
 	_, err := Parse(strings.NewReader(strings.Replace(minimal, "  name: Oak", "  profiles: /nowhere\n  name: Oak", 1)), "n.yaml", env)
 	if want := "n.yaml:2: site.profiles: /nowhere can not be read: no such file or directory; `nominald check --profile FILE` tests one"; fmt.Sprint(err) != want {
 		t.Errorf("got  %v\nwant %s", err, want)

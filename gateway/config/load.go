@@ -127,6 +127,8 @@ type parser struct {
 	cfg    *Config
 	// profiles are those that exist, the site's own included.
 	profiles []Profile
+	// unlisted: they could not be read, so that nothing is known of any.
+	unlisted bool
 }
 
 // Parse reads a config from r. The path is for messages. It works in two

@@ -24,6 +24,7 @@ func (p *parser) findProfiles(b *block) {
 	library, err := p.env.Library(b.text("profiles"), b.has("profiles"))
 	if err != nil {
 		p.faults.add(Error{Line: b.lineOf("profiles"), Key: b.at("profiles"), Found: err.Error(), Remedy: "`nominald check --profile FILE` tests one"})
+		p.unlisted = true
 		return
 	}
 	p.cfg.library, p.profiles = library, briefly(library.List())
@@ -61,7 +62,7 @@ func (p *parser) wiring(b *block, d *Device) {
 
 // checkProfile follows the profile's name to a profile of the device's kind.
 func (p *parser) checkProfile(b *block, d *Device) {
-	if d.Profile == "" {
+	if d.Profile == "" || p.unlisted {
 		return
 	}
 	onGPIO := d.GPIO != ""
