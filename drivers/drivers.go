@@ -146,6 +146,9 @@ type Description struct {
 	// FallbackAfter is how long the device holds a command that is not renewed;
 	// 0 where that is not known.
 	FallbackAfter time.Duration `json:"fallback_after_ns,omitempty"`
+	// FallbackOnSilence: any request renews it, also a read. Such a device lets
+	// go when this program or the line dies, not when only the commands stop.
+	FallbackOnSilence bool `json:"fallback_on_silence,omitempty"`
 }
 
 // Device is one thing on a bus. All methods are called from one goroutine, the

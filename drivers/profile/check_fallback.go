@@ -25,7 +25,7 @@ func (p *Profile) checkFallback() ([]any, error) {
 		}
 	}
 	if f.Register == "" && f.After == 0 {
-		if f.Renew != 0 || f.Min != 0 || f.Max != 0 || len(f.KeepAlive) > 0 {
+		if f.Renew != 0 || f.Min != 0 || f.Max != 0 || f.AnyRequest || len(f.KeepAlive) > 0 {
 			return []any{"fallback"}, errors.New("fallback has neither register nor after, accepted is one of them")
 		}
 		return nil, nil

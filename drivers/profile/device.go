@@ -248,7 +248,8 @@ func (d *device) release(ctx context.Context, v values) error {
 func (d *device) Describe() drivers.Description {
 	about := drivers.Description{
 		Manufacturer: d.p.Maker, Fallback: d.fallback(), FallbackAfter: d.p.Fallback.After,
-		Detail: fmt.Sprintf("profile %s; %s", d.p.Name, d.p.Tested),
+		FallbackOnSilence: d.p.Fallback.AnyRequest,
+		Detail:            fmt.Sprintf("profile %s; %s", d.p.Name, d.p.Tested),
 	}
 	if d.p.Channels > 1 {
 		about.Detail += fmt.Sprintf("; channel %d", max(d.params.Channel, 1))

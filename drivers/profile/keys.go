@@ -47,7 +47,7 @@ func document() *shape {
 		with("modes", &shape{each: fields("value direction min max")}).
 		with("command", command).
 		with("read_back", fields("point after tolerance")).
-		with("fallback", fields("register min max after renew proof state").with("keep_alive", steps))
+		with("fallback", fields("register min max after renew any_request proof state").with("keep_alive", steps))
 }
 
 // sequences are the keys of a command, in the order people read them.

@@ -186,6 +186,8 @@ type Fallback struct {
 	Min, Max time.Duration // that the timer accepts
 	After    time.Duration // without a register: the device's own fixed time
 	Renew    time.Duration // renewed at least so often; 0 is half of the timer
+	// AnyRequest: the device counts silence, so that a read renews it too.
+	AnyRequest bool `yaml:"any_request"`
 	// KeepAlive is written to renew it; empty repeats the command.
 	KeepAlive []Step `yaml:"keep_alive"`
 	Proof     string // the point that shows the timer, or what is in force

@@ -27,6 +27,9 @@ func tableOf(function byte) string {
 func (t *Twin) Read(function byte, addr, count uint16) ([]uint16, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.p.Fallback.AnyRequest && t.left > 0 {
+		t.left = t.timer()
+	}
 	name := tableOf(function)
 	if name == "" || !(t.has(name) || t.lenient) {
 		return nil, IllegalFunction
