@@ -58,7 +58,7 @@ func siteOf(t *testing.T, p *profile.Profile, opts SiteOptions) (*Site, drivers.
 	c := newClock()
 	c.site = s
 	driver := profile.New(p, direct{s.endpoints[0].units[7]}, profile.Params{
-		Phases: 1, VoltageV: 230, MinA: 6, MaxA: 16, MaxOffsetK: 2, AllowNoFallback: true, Now: c.Now})
+		Phases: 1, VoltageV: 230, MinA: 6, MaxA: 16, MaxOffsetK: 2, MaxDischargeW: drivers.Some(5000), AllowNoFallback: true, Now: c.Now})
 	return s, driver, c
 }
 
