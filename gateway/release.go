@@ -99,7 +99,7 @@ func byWire(devices []onceDevice) map[string][]onceDevice {
 // one bad reply must not leave a device commanded.
 func releaseBus(ctx context.Context, pending []onceDevice, problems chan<- error, log *slog.Logger) {
 	for len(pending) > 0 {
-		var again []onceDevice
+		var again, silent []onceDevice
 		for i, d := range pending {
 			err := tryRelease(ctx, d, len(pending)-i)
 			final := errors.Is(err, drivers.ErrRefused) || errors.Is(err, drivers.ErrWrongDevice) || ctx.Err() != nil
@@ -108,11 +108,13 @@ func releaseBus(ctx context.Context, pending []onceDevice, problems chan<- error
 				log.Info("released", "device", d.cfg.Name)
 			case final:
 				problems <- fmt.Errorf("release %s: %w", d.cfg.Name, err)
-			default:
+			case errors.Is(err, drivers.ErrOffline):
+				silent = append(silent, d)
+			default: // it was busy, or the wire was held for a silent one
 				again = append(again, d)
 			}
 		}
-		pending = again
+		pending = append(again, silent...)
 		if len(pending) > 0 {
 			wait(ctx, releaseAgain)
 		}
