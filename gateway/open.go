@@ -120,7 +120,8 @@ func newWorker(name string, line io.Closer, log *slog.Logger) *bus.Worker {
 	return bus.New(name, line, bus.Options{Log: log})
 }
 
-// openDevice makes the driver of one device. A passive one is read only.
+// openDevice makes the driver of one device. A passive one is read only: no
+// register is opened for writing, so that not even a slip in a driver reaches one.
 func openDevice(d config.Device, p *profile.Profile, line *modbus.Line, keep keepsake, passive bool) (drivers.Device, error) {
 	if d.GPIO != "" {
 		return openRelay(d, keep, passive)
@@ -138,6 +139,10 @@ func openDevice(d config.Device, p *profile.Profile, line *modbus.Line, keep kee
 		}
 		u.SetAllowed(ranges...)
 	}
+	params := paramsOf(d, u, keep)
+	if passive {
+		replace, params.Allow = nil, nil
+	}
 	switch d.Profile {
 	case profileSunSpecMeter:
 		return sunspec.NewMeter(u, sunspec.MeterOptions{Invert: d.Invert}), nil
@@ -152,7 +157,7 @@ func openDevice(d config.Device, p *profile.Profile, line *modbus.Line, keep kee
 	if p.Driver != "" {
 		return nil, fmt.Errorf("device %s: profile %s names the driver %s, which knows no such profile", d.Name, p.Name, p.Driver)
 	}
-	return profile.New(p, u, paramsOf(d, u, keep)), nil
+	return profile.New(p, u, params), nil
 }
 
 // paramsOf are the owner's settings of a device as profiles know them.

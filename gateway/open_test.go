@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"nominald/drivers/modbus"
 	"nominald/drivers/profile"
 	"nominald/gateway/config"
+	"nominald/gateway/store"
 )
 
 // TestEveryProfileOpens: what `nominald profiles` lists can be put into a
@@ -52,6 +54,44 @@ func TestDevicesAreReadAtTheirProfilesPace(t *testing.T) {
 	} {
 		if got := pollEvery(config.Device{Kind: c.kind}, &profile.Profile{Poll: c.poll}); got != c.want {
 			t.Errorf("%s with %v: every %v, want %v", c.kind, c.poll, got, c.want)
+		}
+	}
+}
+
+// TestPassiveDeviceCanNotBeWrittenTo: in a dry run not even a slip in a driver
+// reaches a register.
+func TestPassiveDeviceCanNotBeWrittenTo(t *testing.T) {
+	w := newWorld(t, false)
+	st, _, err := store.OpenTemporary(store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	lines := newLines(w.cfg)
+	for _, d := range w.cfg.Devices {
+		p, err := w.cfg.DeviceProfile(d.Profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		device, err := openDevice(d, p, lines[d.Bus], func(name string) memory { return memory{st, name} }, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := device.Read(t.Context()); err != nil {
+			t.Errorf("%s: %v", d.Name, err)
+		}
+		if err := device.Apply(t.Context(), drivers.Command{PowerW: 1000, CurrentA: 10}, time.Minute); !errors.Is(err, drivers.ErrRefused) {
+			t.Errorf("%s took a command: %v", d.Name, err)
+		}
+	}
+	for name, d := range w.site.Truth().Devices {
+		if d.Commanded {
+			t.Errorf("%s is commanded", name)
+		}
+	}
+	for _, l := range lines {
+		if err := l.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
