@@ -184,3 +184,14 @@ func edits(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// Only returns a library of the named profiles alone.
+func (l *Library) Only(names []string) *Library {
+	few := &Library{}
+	for _, p := range l.all {
+		if slices.Contains(names, p.Name) {
+			few.all = append(few.all, p)
+		}
+	}
+	return few
+}

@@ -71,6 +71,7 @@ func (p *parser) build() {
 	}
 	p.checkReferences()
 	p.warn()
+	p.keepProfiles()
 }
 
 // notePlaces keeps where each key stands, for Config.Fault.

@@ -30,6 +30,14 @@ func (p *parser) findProfiles(b *block) {
 	p.cfg.library, p.profiles = library, briefly(library.List())
 }
 
+// keepProfiles drops the profiles that no device has: they are half a megabyte,
+// for years.
+func (p *parser) keepProfiles() {
+	if p.cfg.library != nil {
+		p.cfg.library = p.cfg.library.Only(names(p.cfg.Devices, func(d Device) string { return d.Profile }))
+	}
+}
+
 // wiring fills in how the device is reached: by a bus, or by a GPIO line.
 func (p *parser) wiring(b *block, d *Device) {
 	switched := d.Kind == drivers.Thermostat || d.Kind == drivers.Relay
