@@ -134,8 +134,11 @@ func TestSiteBringsItsOwnProfiles(t *testing.T) {
 	if p, err := c.DeviceProfile("our-meter"); err != nil || p.Maker != "ourselves" {
 		t.Errorf("our-meter: %+v, %v", p, err)
 	}
-	if p, err := c.DeviceProfile("keba-p30"); err != nil || p.Name != "keba-p30" {
-		t.Errorf("keba-p30: %+v, %v", p, err)
+	if p, err := c.DeviceProfile("sunspec-storage"); err != nil || p.Name != "sunspec-storage" {
+		t.Errorf("sunspec-storage: %+v, %v", p, err)
+	}
+	if _, err := c.DeviceProfile("keba-p30"); err == nil {
+		t.Error("keba-p30 is kept though no device has it")
 	}
 }
 
