@@ -219,10 +219,13 @@ const (
 	marginOfBand = 100.0 // W kept to the import and export limits
 )
 
+// least is the smallest power that this meter's noise does not hide.
+func (l Limits) least() float64 { return max(leastTestW, 2*beyondNoise*l.NoiseW) }
+
 // Choose returns the power of a test, discharge positive: the wanted discharge
 // as far as no limit is touched, else a charge, else 0 and why.
 func (l Limits) Choose() (powerW float64, why string) {
-	least := max(leastTestW, 2*beyondNoise*l.NoiseW)
+	least := l.least()
 	margin := max(marginOfBand, beyondNoise*l.NoiseW)
 	discharge := min(l.WantW, l.MaxDischargeW.Or(l.WantW), l.NetW+l.MaxExportW-margin)
 	charge := min(l.WantW, l.MaxChargeW.Or(l.WantW))

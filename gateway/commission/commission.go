@@ -5,8 +5,10 @@
 //
 // It knows devices as drivers.Device and gets them opened; package gateway
 // wires it, so it imports nothing of gateway but the config. One goroutine does
-// everything, one request at a time. Whatever was commanded is released on the
-// way out, also after a panic, with ten seconds of its own.
+// the tests, one request at a time; beside it one for each wire polls what no
+// test reads, because many a device takes silence for a dead master. Whatever
+// was commanded is released and read back on the way out, also after a panic:
+// within ten seconds, but for a load that its compressor's min_off keeps off.
 package commission
 
 import (
@@ -30,6 +32,9 @@ type Device struct {
 	// LeastTimer is the shortest that the device's own timer can be set to; 0
 	// where that is not known.
 	LeastTimer time.Duration
+	// Anew makes another driver of the device, one that holds nothing: its
+	// Release lets go at once. Nil where the end of this program lets go.
+	Anew func() (drivers.Device, error)
 }
 
 // Slot is a timeslot that may forbid the test.
@@ -48,6 +53,12 @@ type Site struct {
 	// they are known from.
 	Slots    []Slot
 	Schedule string
+	// Mark notes on disk that a device is about to be commanded, so that a
+	// program after this one can release it; Unmark takes all notes back. Left
+	// are the devices that an earlier test noted and did not release.
+	Mark   func(device string) error
+	Unmark func() error
+	Left   []string
 }
 
 // Options are what the installer asks for.
@@ -61,6 +72,9 @@ type Options struct {
 	// Confirm asks a person about something only a person can see. Nil where
 	// nobody is asked.
 	Confirm func(ctx context.Context, question string) (bool, error)
+	// Hurry is closed when a person will not wait for a load's min_off at the
+	// end. Nil where nobody can say so.
+	Hurry <-chan struct{}
 	// Tell gets lines of progress. Nil for none.
 	Tell func(line string)
 }
@@ -145,30 +159,36 @@ func (o Options) Check(site Site) error {
 // proveAll does every test of every device. Whatever ends it, each device that
 // was commanded is released first.
 func (s *session) proveAll(ctx context.Context) {
+	defer s.keepAll(ctx)()
 	defer s.restore(ctx)
 	s.identifyAll(ctx)
+	s.releaseLeft(ctx)
 	s.proveMeter(ctx)
 	for _, d := range s.devices {
 		if ctx.Err() != nil {
-			s.sheet.Interrupted = "interrupted: " + context.Cause(ctx).Error()
-			return
+			break
 		}
 		if d.sheet == nil || !s.wanted(d) || d.dead {
 			continue
 		}
 		s.tell("%s: %s", d.cfg.Name, d.Where)
+		d.claim(true)
 		// A person who took long to answer may have brought a timeslot near.
 		if err := s.mayBegin(s.site.needs(d.Device, s.o)); err != nil {
-			s.skip(d, "commands", err.Error())
-			continue
+			s.miss(d, "commands", err.Error())
+		} else {
+			s.prove(ctx, d)
+			s.release(ctx, d)
 		}
-		s.prove(ctx, d)
-		s.release(ctx, d)
+		d.claim(false)
 	}
 	if ctx.Err() != nil {
-		s.sheet.Interrupted = "interrupted: " + context.Cause(ctx).Error()
+		s.sheet.Interrupted = interrupted(ctx)
 	}
 }
+
+// interrupted says what ended the tests from outside.
+func interrupted(ctx context.Context) string { return cut(ctx).Error() }
 
 // prove does the tests of one device, by its kind.
 func (s *session) prove(ctx context.Context, d *tested) {

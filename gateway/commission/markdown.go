@@ -31,7 +31,13 @@ func (s *Sheet) Markdown() string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("# Commissioning: %s\n", cell(s.Site))
-	p("**%s**: %d tests passed, %d failed, %d skipped.\n", s.summary(), s.Count(Passed), s.Count(Failed), s.Count(Skipped))
+	p("**%s**: tests: %s.\n", s.summary(), s.Counts())
+	for _, t := range s.Todo {
+		p("- To do: %s", cell(t))
+	}
+	if len(s.Todo) > 0 {
+		p("")
+	}
 	p("| | |\n|---|---|")
 	for _, row := range [][2]string{{"from", at(s.Began)}, {"to", at(s.Ended)}, {"gateway", "nominald " + s.Gateway + " on " + s.Machine},
 		{"config", s.Config}, {"armed", fmt.Sprint(s.Armed)}, {"limits", s.limits()}, {"meter at the grid connection", s.SiteMeter},
@@ -53,10 +59,13 @@ func (s *Sheet) Markdown() string {
 }
 
 func (s *Sheet) summary() string {
-	if s.Good() {
-		return "Passed"
+	switch {
+	case s.Incomplete():
+		return "Incomplete: not proved: " + cell(s.Lacking())
+	case !s.Good():
+		return "Not passed"
 	}
-	return "Not passed"
+	return "Passed"
 }
 
 func (s *Sheet) limits() string {
@@ -136,7 +145,7 @@ func (s *Sheet) foot(p func(string, ...any)) {
 		p("No device was commanded.")
 	}
 	for _, r := range s.Restored {
-		state := "released"
+		state := strings.TrimSpace("released " + cell(r.Note))
 		if r.Problem != "" {
 			state = "**NOT RELEASED**: " + cell(r.Problem)
 		}

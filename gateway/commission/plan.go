@@ -25,7 +25,7 @@ func (site Site) needs(d Device, o Options) time.Duration {
 	timer := d.timer(t)
 	switch {
 	case d.Config.Kind == drivers.Battery:
-		return t.longestDown() + t.Rest/2 + mostTries*(t.Rest+o.For+t.Back) + timer
+		return t.longestDown() + t.Rest/2 + (mostTries-1)*t.Rest + mostTries*(t.Rest+o.For+t.Back) + timer
 	case d.Config.Kind == drivers.Charger:
 		return mostTries*(t.Rest+2*t.Follow) + 3*t.Follow + timer
 	case inhibits(d.Config):
@@ -57,8 +57,18 @@ func (site Site) Plan(o Options) []string {
 		lines = append(lines, "The site is in dry run (armed: false); this test drives its devices all the same.")
 	}
 	return append(lines,
-		fmt.Sprintf("All within %v, inside the limits of the config. Every device is released at the end, on Ctrl-C and on any error.", site.Needs(o).Round(time.Second)),
+		fmt.Sprintf("All within %v, inside the limits of the config. Every device is released at the end, on Ctrl-C and on any error.", site.Needs(o).Round(time.Second))+site.planEnd(o),
 		"Timeslots: "+site.Schedule)
+}
+
+// planEnd says what may make the end late.
+func (site Site) planEnd(o Options) string {
+	for _, d := range site.Devices {
+		if inhibits(d.Config) && d.Config.MinOff > 0 && (len(o.Names) == 0 || contains(o.Names, d.Config.Name)) {
+			return " A load that is held off stays off for its min_off first; Ctrl-C once more lets go at once."
+		}
+	}
+	return ""
 }
 
 func (site Site) plan(d Device, o Options) string {

@@ -40,7 +40,7 @@ func (s *session) watch(ctx context.Context, d *tested, r *recording, length tim
 			}
 		}
 		if !pause(ctx, time.Until(next)) {
-			return context.Cause(ctx)
+			return cut(ctx)
 		}
 	}
 	return nil
@@ -84,7 +84,7 @@ func (s *session) insist(ctx context.Context, d *tested) (reading drivers.Readin
 			return reading, nil
 		}
 		if !pause(ctx, s.t.Poll/2) {
-			return reading, context.Cause(ctx)
+			return reading, cut(ctx)
 		}
 	}
 	return reading, err
@@ -104,10 +104,11 @@ func (s *session) identifyAll(ctx context.Context) {
 		reading, err := s.insist(ctx, d)
 		if err != nil {
 			d.dead = true
-			s.end(d, t, Failed, "%v", err)
+			s.end(d, t, verdictOf(err), "%v", err)
 			continue
 		}
 		d.first, d.about = reading, d.Driver.Describe()
+		d.lives()
 		d.sheet.Reading, d.sheet.About = d.first, d.about
 		s.end(d, t, Passed, "%s", identity(d.cfg.Name, d.about))
 	}
@@ -134,7 +135,7 @@ func (s *session) proveMeter(ctx context.Context) {
 	t := s.begin(s.meter, "noise and refresh")
 	r := newRecording()
 	if err := s.watch(ctx, s.meter, r, s.t.Noise, false, nil); err != nil {
-		s.end(s.meter, t, Failed, "%v", err)
+		s.end(s.meter, t, verdictOf(err), "%v", err)
 		return
 	}
 	s.noise = MeasureNoise(r.site)

@@ -2,7 +2,9 @@ package commission
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"nominald/drivers"
@@ -17,28 +19,34 @@ func (s *session) proveRelay(ctx context.Context, d *tested) {
 	s.tell("  %s: holds the load off for %v ", d.cfg.Name, hold)
 	began := time.Now()
 	if err := s.apply(ctx, d, drivers.Command{Inhibit: true}); err != nil {
-		s.end(d, t, verdictOf(err), "%v", err)
+		s.notHeld(d, t, err)
 		return
 	}
-	if !s.took(ctx, d, true) {
+	if took, err := s.took(ctx, d, true); err != nil || !took {
 		s.release(ctx, d)
-		s.end(d, t, Failed, "the relay was told to hold the load off and says it does not: %s", d.last.State)
+		if err != nil {
+			s.end(d, t, verdictOf(err), "%v", err)
+			return
+		}
+		s.end(d, t, Failed, "the command to hold the load off was taken, but read back the load is not held off: %s", unmoved(d))
 		return
 	}
 	heard, asked, err := s.ask(ctx, d, "did the relay click and does the load stay off?", hold)
 	if err == nil {
 		err = s.watch(ctx, d, newRecording(), hold-time.Since(began), true, nil)
 	}
-	held := err == nil && s.took(ctx, d, true)
+	held := false
+	if err == nil {
+		held, err = s.took(ctx, d, true)
+	}
 	if held && d.about.Fallback && d.ReadsBack {
 		s.relayFallback(ctx, d)
 	}
-	s.release(ctx, d)
+	let := s.release(ctx, d)
 	if err != nil {
 		s.end(d, t, verdictOf(err), "%v", err)
 		return
 	}
-	let := s.letGo(ctx, d)
 	t.add("held off for", time.Since(began).Seconds(), "s")
 	s.judgeClick(d, t, held, let, asked, heard)
 }
@@ -56,9 +64,9 @@ func (d Device) holdOff(t Times) time.Duration {
 func (s *session) judgeClick(d *tested, t *Test, held, let, asked, heard bool) {
 	switch {
 	case !held:
-		s.end(d, t, Failed, "the relay did not stay as it was told while the command was renewed: %s", d.last.State)
+		s.end(d, t, Failed, "the load did not stay held off while the command was renewed: does another controller or a person switch %s?", d.cfg.Name)
 	case !let:
-		s.end(d, t, Failed, "the relay did not let go: %s", d.last.State)
+		s.end(d, t, Failed, "it was told to let go and does not: %s", d.last.State)
 	case asked && !heard:
 		s.end(d, t, Failed, "nothing clicked: is the line the right one, is the coil supplied, is `active` right?")
 	case asked:
@@ -80,10 +88,14 @@ func (s *session) relayFallback(ctx context.Context, d *tested) {
 	s.tell("  %s: not renewed any more: it must let go by itself after %v", d.cfg.Name, timer)
 	t.add("timer of the device", timer.Seconds(), "s")
 	if !pause(ctx, timer+afterTimer-time.Since(d.renewed)) {
-		s.end(d, t, Skipped, "%v", context.Cause(ctx))
+		s.end(d, t, Skipped, "%v", cut(ctx))
 		return
 	}
-	let := s.took(ctx, d, false)
+	let, err := s.took(ctx, d, false)
+	if err != nil {
+		s.end(d, t, verdictOf(err), "%v", err)
+		return
+	}
 	t.add("looked at after", time.Since(d.renewed).Seconds(), "s")
 	switch {
 	case let:
@@ -108,23 +120,40 @@ func unseen(d *tested) string {
 }
 
 // took tells whether the relay's own word agrees, as far as it has one.
-func (s *session) took(ctx context.Context, d *tested, inhibited bool) bool {
+func (s *session) took(ctx context.Context, d *tested, inhibited bool) (bool, error) {
 	reading, err := s.insist(ctx, d)
-	return err == nil && reading.Inhibited == inhibited
+	return err == nil && reading.Inhibited == inhibited, err
 }
 
-// letGo waits until the relay is released; the driver keeps it for min_off.
-func (s *session) letGo(ctx context.Context, d *tested) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.MinOff+releaseLimit)
-	defer cancel()
-	for ctx.Err() == nil {
-		if s.took(ctx, d, false) {
-			return true
-		}
-		s.release(ctx, d)
-		pause(ctx, s.t.Poll)
+// notHeld ends the test of a load that could not be held off. One that rests
+// after an earlier run has not failed: its driver protects the compressor and
+// has written nothing.
+func (s *session) notHeld(d *tested, t *Test, err error) {
+	text := err.Error()
+	_, rest, found := strings.Cut(text, "is allowed for ") // package hold says so
+	more, _, _ := strings.Cut(rest, " ")
+	if !found || !errors.Is(err, drivers.ErrRefused) {
+		s.end(d, t, verdictOf(err), "%v", err)
+		return
 	}
-	return false
+	key := "min_on"
+	if strings.Contains(text, "max_off") {
+		key = "max_off"
+	}
+	s.end(d, t, Missing, "the load was held off before and has to run for %s more (%s)", more, key)
+	s.todo(d, "wait %s", more)
+}
+
+// unmoved says where to look when a relay took a command and did not move.
+func unmoved(d *tested) string {
+	if d.cfg.Kind == drivers.Thermostat {
+		return "is it switched on, and does a mode or a key lock keep it?"
+	}
+	channel := ""
+	if d.cfg.Channel > 0 {
+		channel = fmt.Sprintf("is `channel: %d` right, ", d.cfg.Channel)
+	}
+	return "are the board's coils supplied (12 or 24 V), " + channel + "does a jumper or a manual mode lock the outputs?"
 }
 
 // ask puts a question to the person, and renews the command until the answer is
@@ -138,6 +167,13 @@ func (s *session) ask(ctx context.Context, d *tested, question string, hold time
 		err error
 	}
 	answers := make(chan answer, 1)
+	outer := ctx
+	unanswered := func() error {
+		if outer.Err() != nil {
+			return cut(outer)
+		}
+		return fmt.Errorf("%w to %q", errNoAnswer, question)
+	}
 	// The question must not outlive the test, and the test must not outlive
 	// the lease that it holds.
 	ctx, cancel := context.WithTimeout(ctx, max(hold, time.Minute))
@@ -150,13 +186,13 @@ func (s *session) ask(ctx context.Context, d *tested, question string, hold time
 		select {
 		case a := <-answers:
 			if a.err != nil && ctx.Err() != nil {
-				return false, false, fmt.Errorf("no answer to %q: %w", question, context.Cause(ctx))
+				return false, false, unanswered()
 			}
 			return a.yes, a.err == nil, nil
 		case <-ctx.Done():
-			return false, false, fmt.Errorf("no answer to %q: %w", question, context.Cause(ctx))
+			return false, false, unanswered()
 		case <-time.After(relayPoll):
-			if err := s.renew(ctx, d); err != nil {
+			if err := s.renew(outer, d); err != nil {
 				return false, false, err
 			}
 		}

@@ -22,9 +22,18 @@ type tested struct {
 	sheet *DeviceSheet
 	dead  bool // it did not answer at the beginning
 
-	touched bool            // it was commanded and is not known to be released
-	command drivers.Command // in force
-	renewed time.Time
+	touched   bool            // it was commanded and is not known to be neutral
+	marked    bool            // and that stands on the disk
+	command   drivers.Command // in force
+	renewed   time.Time
+	heldSince time.Time   // when its load was first held off; zero when it is not
+	told      time.Time   // when it last took a release
+	shifted   drivers.Opt // the set-point that only a command can have set, C
+
+	wire  *wire
+	alive bool      // under the wire's lock: polled while no test reads it
+	busy  bool      // the same: a test has it
+	heard time.Time // the same: when it was read last
 }
 
 // session is one run of the tests.
@@ -48,9 +57,11 @@ func newSession(site Site, o Options) *session {
 	s.sheet = &Sheet{Began: time.Now().UTC(), Site: c.Site.Name, Timezone: c.Site.Timezone.String(), Config: c.Path,
 		Gateway: o.Version, Machine: machine, Armed: c.Site.Armed, MaxImportW: c.Site.MaxImportW,
 		MaxExportW: c.Site.MaxExportW, Schedule: site.Schedule, SiteMeter: site.Meter,
-		Devices: []*DeviceSheet{}, Restored: []Restored{}, Warnings: []string{}}
+		Devices: []*DeviceSheet{}, Restored: []Restored{}, Warnings: []string{}, Todo: []string{}}
+	wires := map[string]*wire{}
 	for _, d := range site.Devices {
-		t := &tested{Device: d, cfg: d.Config}
+		t := &tested{Device: d, cfg: d.Config, wire: wireOf(wires, d.Config)}
+		t.wire.devices = append(t.wire.devices, t)
 		s.devices = append(s.devices, t)
 		if d.Config.Name == site.Meter {
 			s.meter = t
@@ -94,13 +105,31 @@ func (s *session) end(d *tested, t *Test, v Verdict, format string, args ...any)
 }
 
 func (s *session) skip(d *tested, name, why string) { s.end(d, s.begin(d, name), Skipped, "%s", why) }
+func (s *session) miss(d *tested, name, why string) { s.end(d, s.begin(d, name), Missing, "%s", why) }
 func (s *session) fail(d *tested, name, why string) { s.end(d, s.begin(d, name), Failed, "%s", why) }
+
+// todo notes what a person has to do for a proof that is still lacking.
+func (s *session) todo(d *tested, format string, args ...any) {
+	s.sheet.Todo = append(s.sheet.Todo, fmt.Sprintf("%s: %s, then run `nominald commission --config %s --device %s`",
+		d.cfg.Name, fmt.Sprintf(format, args...), s.site.Config.Path, d.cfg.Name))
+}
+
+// errCut says that the tests were ended from outside.
+var errCut = errors.New("interrupted")
+
+func cut(ctx context.Context) error { return fmt.Errorf("%w: %w", errCut, context.Cause(ctx)) }
 
 // read polls a device once, bounded in time.
 func (s *session) read(ctx context.Context, d *tested) (drivers.Reading, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.t.Call)
+	d.wire.mu.Lock()
+	defer d.wire.mu.Unlock()
+	call, cancel := context.WithTimeout(ctx, s.t.Call)
 	defer cancel()
-	r, err := d.Driver.Read(ctx)
+	r, err := d.Driver.Read(call)
+	d.heard = time.Now()
+	if err != nil && ctx.Err() != nil {
+		return drivers.Reading{}, cut(ctx)
+	}
 	if err != nil {
 		return drivers.Reading{}, fmt.Errorf("read %s: %w", d.cfg.Name, err)
 	}
@@ -108,15 +137,27 @@ func (s *session) read(ctx context.Context, d *tested) (drivers.Reading, error) 
 	return r, nil
 }
 
-// apply commands a device. From before the first byte on it counts as touched.
+// apply commands a device. From before the first byte on it counts as touched,
+// on the disk too: a program that is killed can not release anything itself.
 func (s *session) apply(ctx context.Context, d *tested, c drivers.Command) error {
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return cut(ctx)
 	}
-	d.touched = true
-	ctx, cancel := context.WithTimeout(ctx, s.t.Call)
+	if err := s.mark(d); err != nil {
+		return err
+	}
+	d.touched, d.told = true, time.Time{}
+	if c.Inhibit && d.heldSince.IsZero() {
+		d.heldSince = time.Now()
+	}
+	d.wire.mu.Lock()
+	defer d.wire.mu.Unlock()
+	call, cancel := context.WithTimeout(ctx, s.t.Call)
 	defer cancel()
-	if err := d.Driver.Apply(ctx, c, s.t.Lease); err != nil {
+	if err := d.Driver.Apply(call, c, s.t.Lease); err != nil {
+		if ctx.Err() != nil {
+			return cut(ctx)
+		}
 		return fmt.Errorf("command %s: %w", d.cfg.Name, err)
 	}
 	d.command, d.renewed = c, time.Now()
@@ -138,76 +179,6 @@ func (s *session) holds(d *tested) time.Duration {
 		return after
 	}
 	return s.t.Lease
-}
-
-// release gives a device back, in spite of a context that has ended.
-func (s *session) release(ctx context.Context, d *tested) {
-	if !d.touched {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseLimit)
-	defer cancel()
-	if err := s.releaseWithin(ctx, d); err != nil {
-		s.tell("  %s is not released: %v", d.cfg.Name, err)
-	}
-}
-
-const (
-	// releaseLimit bounds all releases at the end together (design.md 2.3).
-	releaseLimit = 10 * time.Second
-	releaseAgain = 250 * time.Millisecond
-)
-
-// releaseWithin tries until the device took it, refused it or time is up.
-func (s *session) releaseWithin(ctx context.Context, d *tested) error {
-	for {
-		call, cancel := context.WithTimeout(ctx, min(s.t.Call, releaseLimit/3))
-		err := d.Driver.Release(call)
-		cancel()
-		if err == nil {
-			d.touched = false
-			return nil
-		}
-		if errors.Is(err, drivers.ErrRefused) || errors.Is(err, drivers.ErrWrongDevice) || !pause(ctx, releaseAgain) {
-			return err
-		}
-	}
-}
-
-// restore releases every device that was commanded, whatever ended the tests,
-// and notes on the sheet how that went.
-func (s *session) restore(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseLimit)
-	defer cancel()
-	// Each gets a first try before any gets a second: a dead device must not
-	// take the time of the others.
-	for _, d := range s.devices {
-		if d.touched {
-			call, cancel := context.WithTimeout(ctx, releaseLimit/5)
-			if d.Driver.Release(call) == nil {
-				d.touched = false
-			}
-			cancel()
-		}
-	}
-	for _, d := range s.devices {
-		if d.renewed.IsZero() && !d.touched {
-			continue
-		}
-		r := Restored{Name: d.cfg.Name}
-		if d.touched {
-			if err := s.releaseWithin(ctx, d); err != nil {
-				r.Problem = err.Error()
-			}
-		}
-		if r.Problem == "" {
-			s.tell("released %s", d.cfg.Name)
-		} else {
-			s.tell("NOT RELEASED %s: %s", d.cfg.Name, r.Problem)
-			s.warn("%s could not be released: run `nominald release`, or switch the device off and on", d.cfg.Name)
-		}
-		s.sheet.Restored = append(s.sheet.Restored, r)
-	}
 }
 
 // pause waits, and tells whether the context is still good.

@@ -1,6 +1,8 @@
 package commission
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"nominald/drivers"
@@ -11,9 +13,12 @@ type Verdict string
 
 // The verdicts.
 const (
-	Passed  Verdict = "passed"
-	Failed  Verdict = "failed"
+	Passed Verdict = "passed"
+	Failed Verdict = "failed"
+	// Skipped: there is nothing to prove, or a person has accepted that.
 	Skipped Verdict = "skipped"
+	// Missing: what the gateway will rely on was not proved.
+	Missing Verdict = "not done"
 )
 
 // Sheet is the hand-over sheet: what was there, what was tried and what was
@@ -34,6 +39,7 @@ type Sheet struct {
 	Devices     []*DeviceSheet `json:"devices"`
 	Restored    []Restored     `json:"restored"`
 	Warnings    []string       `json:"warnings"`
+	Todo        []string       `json:"todo"`                  // proofs that are lacking, and what to do for them
 	Interrupted string         `json:"interrupted,omitempty"` // why it ended early
 }
 
@@ -69,7 +75,8 @@ type Value struct {
 // Restored is a device that was commanded, and whether it was released.
 type Restored struct {
 	Name    string `json:"name"`
-	Problem string `json:"problem,omitempty"` // empty: it is neutral
+	Problem string `json:"problem,omitempty"` // empty: it was read back as neutral
+	Note    string `json:"note,omitempty"`    // how it became so, where that is not plain
 }
 
 func (t *Test) add(name string, v float64, unit string) {
@@ -119,13 +126,50 @@ func (s *Sheet) Count(v Verdict) int {
 	return n
 }
 
-// Good tells whether nothing failed, nothing was cut short and every device
-// was released.
-func (s *Sheet) Good() bool {
+// Good tells whether nothing failed or is lacking, nothing was cut short and
+// every device was released.
+func (s *Sheet) Good() bool { return s.sound() && s.Count(Missing) == 0 }
+
+// Incomplete tells whether the sheet would be good, were all tests done.
+func (s *Sheet) Incomplete() bool { return s.sound() && s.Count(Missing) > 0 }
+
+func (s *Sheet) sound() bool {
+	return s.Interrupted == "" && s.Count(Failed) == 0 && len(s.NotReleased()) == 0
+}
+
+// NotReleased are the devices that are still commanded, or may be.
+func (s *Sheet) NotReleased() []string {
+	var names []string
 	for _, r := range s.Restored {
 		if r.Problem != "" {
-			return false
+			names = append(names, r.Name)
 		}
 	}
-	return s.Interrupted == "" && s.Count(Failed) == 0
+	return names
+}
+
+// Lacking lists the tests that were not done, by their devices.
+func (s *Sheet) Lacking() string {
+	var parts []string
+	for _, d := range s.Devices {
+		var tests []string
+		for _, t := range d.Tests {
+			if t.Verdict == Missing {
+				tests = append(tests, t.Name)
+			}
+		}
+		if len(tests) > 0 {
+			parts = append(parts, d.Name+" ("+strings.Join(tests, ", ")+")")
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Counts says how many tests ended how.
+func (s *Sheet) Counts() string {
+	line := fmt.Sprintf("%d passed, %d failed, %d skipped", s.Count(Passed), s.Count(Failed), s.Count(Skipped))
+	if n := s.Count(Missing); n > 0 {
+		line += fmt.Sprintf(", %d not done", n)
+	}
+	return line
 }

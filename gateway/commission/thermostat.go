@@ -2,6 +2,7 @@ package commission
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
 
@@ -25,7 +26,8 @@ func (s *session) proveThermostat(ctx context.Context, d *tested) {
 		s.end(d, t, verdictOf(err), "%v", err)
 		return
 	case !reading.SetpointC.OK:
-		s.end(d, t, Skipped, "the device shows no set-point")
+		s.end(d, t, Missing, "the device shows no set-point: is it off, or in a mode without one?")
+		s.todo(d, "switch it on, in a mode that has a set-point")
 		return
 	}
 	was, shift := reading.SetpointC.V, shiftK
@@ -46,11 +48,18 @@ func (s *session) proveThermostat(ctx context.Context, d *tested) {
 		err = s.watch(ctx, d, newRecording(), s.t.Hold, true, nil)
 	}
 	t.add("shifted", shown, "C")
+	if math.Abs(shown-was) >= nearC {
+		d.shifted = drivers.Some(shown)
+	}
 	s.release(ctx, d)
 	s.judgeSetpoint(ctx, d, t, was, saw, err)
 }
 
 func (s *session) judgeSetpoint(ctx context.Context, d *tested, t *Test, was float64, saw bool, err error) {
+	if errors.Is(err, errCut) {
+		s.end(d, t, Skipped, "%v", err)
+		return
+	}
 	back, restored, backErr := s.setpoint(context.WithoutCancel(ctx), d, func(c float64) bool { return math.Abs(c-was) < nearC })
 	if backErr == nil {
 		t.add("given back", back, "C")
@@ -75,6 +84,9 @@ func (s *session) setpoint(ctx context.Context, d *tested, good func(c float64) 
 	defer cancel()
 	for {
 		reading, err := s.insist(ctx, d)
+		if ctx.Err() == context.DeadlineExceeded {
+			return c, false, nil
+		}
 		if err != nil {
 			return c, false, err
 		}
@@ -85,7 +97,7 @@ func (s *session) setpoint(ctx context.Context, d *tested, good func(c float64) 
 			if ctx.Err() == context.DeadlineExceeded {
 				return c, false, nil
 			}
-			return c, false, context.Cause(ctx)
+			return c, false, cut(ctx)
 		}
 	}
 }

@@ -75,11 +75,17 @@ func TestStuckMeterFails(t *testing.T) {
 	b.verdict(s, "main", "noise and refresh", commission.Failed, "did not change once")
 }
 
-// relayBench is a relay board behind TCP, made from its profile, with time
-// passing in it.
+// relayBench is a relay board behind TCP, made from its profile.
 func relayBench(t *testing.T, minOff time.Duration) (site commission.Site, board *twin.Twin) {
 	t.Helper()
-	p, err := profile.Load("waveshare-modbus-relay")
+	return inhibitBench(t, "waveshare-modbus-relay", config.Device{Name: "boiler", Kind: drivers.Relay, MinOff: minOff, MaxOff: time.Hour})
+}
+
+// inhibitBench is a device that holds a load off, behind TCP, made from its
+// profile, with time passing in it.
+func inhibitBench(t *testing.T, name string, d config.Device) (site commission.Site, board *twin.Twin) {
+	t.Helper()
+	p, err := profile.Load(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,8 +96,6 @@ func relayBench(t *testing.T, minOff time.Duration) (site commission.Site, board
 	}
 	server.Attach(1, board)
 	line := modbus.NewTCP(server.Path(), modbus.Options{})
-	unit := line.Unit(1)
-	unit.Allow(modbus.Range{Table: modbus.Coil, First: 0, Last: 0x0300})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -103,10 +107,29 @@ func relayBench(t *testing.T, minOff time.Duration) (site commission.Site, board
 		}
 	}()
 	t.Cleanup(func() { cancel(); <-done; line.Close(); server.Close() })
-	d := config.Device{Name: "boiler", Kind: drivers.Relay, Profile: p.Name, MinOff: minOff, MaxOff: time.Hour}
+	d.Profile = p.Name
+	kept := &kept{}
+	anew := func() (drivers.Device, error) {
+		unit := line.Unit(1)
+		return profile.New(p, unit, profile.Params{MinOff: d.MinOff, MinOn: d.MinOn, MaxOff: d.MaxOff, AllowNoFallback: d.AllowNoFallback, Remember: kept,
+			Allow: func(table string, first, last uint16) {
+				of := modbus.Holding
+				if table == "coil" {
+					of = modbus.Coil
+				}
+				unit.Allow(modbus.Range{Table: of, First: first, Last: last})
+			}}), nil
+	}
+	driver, _ := anew()
 	return commission.Site{Config: &config.Config{Path: "site.yaml", Site: config.Site{Name: "Test", Timezone: time.UTC}}, Devices: []commission.Device{{
-		Config: d, Where: server.Path(), ReadsBack: true, Driver: profile.New(p, unit, profile.Params{MinOff: minOff, MaxOff: time.Hour})}}}, board
+		Config: d, Where: server.Path(), ReadsBack: d.Kind == drivers.Relay, Driver: driver, Anew: anew}}}, board
 }
+
+// kept is what a driver remembers.
+type kept struct{ data []byte }
+
+func (k *kept) Load() ([]byte, error)  { return k.data, nil }
+func (k *kept) Save(data []byte) error { k.data = data; return nil }
 
 func relayOptions(t *testing.T, heard bool) commission.Options {
 	return commission.Options{Version: "test", Tell: func(l string) { t.Log(l) },
