@@ -229,6 +229,9 @@ type onceDevice struct {
 	where  string
 	line   *modbus.Line // nil on GPIO
 	does   string       // what it does once it has ended a command by itself; empty where that is not known
+	// anew makes another driver of it, which holds nothing; nil on GPIO, where
+	// the lines are this driver's as long as the program runs.
+	anew func() (drivers.Device, error)
 	// readsBack: the device itself shows whether it is inhibited.
 	readsBack  bool
 	leastTimer time.Duration // the shortest that its own timer takes; 0 where that is not known
@@ -251,12 +254,18 @@ func openOnce(cfg *config.Config, st *store.Store, passive bool) ([]onceDevice, 
 			closeAll()
 			return nil, nil, fmt.Errorf("device %s: %w", d.Name, err)
 		}
-		device, err := openDevice(d, p, lines[d.Bus], func(name string) memory { return memory{st, name} }, passive)
+		open := func() (drivers.Device, error) {
+			return openDevice(d, p, lines[d.Bus], func(name string) memory { return memory{st, name} }, passive)
+		}
+		device, err := open()
 		if err != nil {
 			closeAll()
 			return nil, nil, err
 		}
-		out = append(out, onceDevice{cfg: d, device: device, where: where(cfg, d), line: lines[d.Bus], does: p.Fallback.State,
+		if d.GPIO != "" {
+			open = nil
+		}
+		out = append(out, onceDevice{cfg: d, anew: open, device: device, where: where(cfg, d), line: lines[d.Bus], does: p.Fallback.State,
 			leastTimer: p.Fallback.Min,
 			readsBack:  slices.ContainsFunc(p.Points, func(pt profile.Point) bool { return pt.Meaning == "inhibited" })})
 	}

@@ -60,8 +60,14 @@ func OpenCommissioning(ctx context.Context, cfg *config.Config, version string) 
 	if point := sitePoint(cfg); point != nil {
 		c.Site.Meter = point.name
 	}
+	note := openTouched(cfg.Store.Dir)
+	c.Site.Mark, c.Site.Unmark = note.add, note.clear
 	for _, d := range devices {
-		c.Site.Devices = append(c.Site.Devices, commission.Device{Config: d.cfg, Driver: d.device, Where: d.where, ReadsBack: d.readsBack, LeastTimer: d.leastTimer})
+		c.Site.Devices = append(c.Site.Devices, commission.Device{Config: d.cfg, Driver: d.device, Where: d.where,
+			ReadsBack: d.readsBack, LeastTimer: d.leastTimer, Anew: d.anew})
+		if note.has(d.cfg.Name) && d.cfg.Kind.Dispatched() {
+			c.Site.Left = append(c.Site.Left, d.cfg.Name)
+		}
 	}
 	return c, nil
 }

@@ -86,6 +86,7 @@ type Gateway struct {
 // Run runs the gateway until the context ends. On the way out every device
 // that was commanded is put into its neutral state.
 func Run(ctx context.Context, cfg *config.Config, opts Options) error {
+	releaseTouched(ctx, cfg, opts.Log)
 	g, err := assemble(cfg, opts)
 	if err != nil {
 		return err
