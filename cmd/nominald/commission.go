@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -34,11 +36,13 @@ relay follows and comes back. It says first what it will do, and asks.
 It stays inside the limits of the config: reserve, largest powers, import and
 export. It refuses while the gateway runs (systemctl stop nominald), while the
 site is stopped, during a timeslot and when one begins before the test can end.
-Every device is released at the end, on Ctrl-C and on any error. A site that is
-not armed is tested all the same: arm it when the sheet is good.
+Every device is released and read back at the end, on Ctrl-C and on any error. A
+load that is held off stays so for its min_off first; Ctrl-C once more lets go at
+once. A commissioning that was killed is healed by nominald release. A site that
+is not armed is tested all the same: arm it when the sheet is good.
 
 The hand-over sheet is written as Markdown and as JSON. The exit code is 0 only
-if no test failed.`,
+if no test failed and none that the gateway relies on is lacking.`,
 		Example: `  nominald commission --config /etc/nominald/nominald.yaml
   nominald commission --config site.yaml --device battery --power 2kW --for 60s
   nominald commission --config site.yaml --yes --out /tmp --json`,
@@ -125,6 +129,9 @@ func runCommission(cmd *cobra.Command, c *gateway.Commissioning, o commission.Op
 		}
 		o.Confirm = ask.confirm
 	}
+	hurry, calm := impatience()
+	defer calm()
+	o.Hurry = hurry
 	sheet, err := commission.Run(cmd.Context(), c.Site, o)
 	if err != nil {
 		return err
@@ -136,14 +143,61 @@ func runCommission(cmd *cobra.Command, c *gateway.Commissioning, o commission.Op
 	if asJSON {
 		err = errors.Join(err, writeJSON(cmd.OutOrStdout(), sheet))
 	}
-	fmt.Fprintf(errs, "%d passed, %d failed, %d skipped\n", sheet.Count(commission.Passed), sheet.Count(commission.Failed), sheet.Count(commission.Skipped))
-	if err == nil && !sheet.Good() {
-		err = errors.New("the site did not pass, see the sheet")
-		if sheet.Interrupted != "" {
-			err = errors.New("interrupted before the end; every device was told to be neutral, see the sheet")
-		}
+	fmt.Fprintln(errs, sheet.Counts())
+	for _, line := range sheet.Todo {
+		o.Tell(printable("to do: " + line))
 	}
-	return err
+	return errors.Join(err, judgement(sheet))
+}
+
+// judgement is nil only for a sheet that is good.
+func judgement(sheet *commission.Sheet) error {
+	left := sheet.NotReleased()
+	switch {
+	case len(left) > 0:
+		return fmt.Errorf("NOT RELEASED: %s; run `nominald release --config %s`, or switch the device off and on", strings.Join(left, ", "), sheet.Config)
+	case sheet.Interrupted != "" && len(sheet.Restored) == 0:
+		return errors.New("interrupted before the end; no device had been commanded")
+	case sheet.Interrupted != "":
+		return errors.New("interrupted before the end; every device that had been commanded is released, see the sheet")
+	case sheet.Incomplete():
+		return fmt.Errorf("incomplete: not proved: %s; what to do is told above and on the sheet", sheet.Lacking())
+	case !sheet.Good():
+		return errors.New("the site did not pass, see the sheet")
+	}
+	return nil
+}
+
+// sureOfSecond is how long after the first signal another one is a wish of its
+// own: a terminal that closes may send two at once.
+const sureOfSecond = time.Second
+
+// impatience returns a channel that is closed by the second Ctrl-C or SIGTERM;
+// the first one ends the tests (see main). A third ends the program as it would
+// any. Output that nobody reads any more, as of a pipe whose reader took the
+// Ctrl-C too, must not end a program that is about to release devices.
+func impatience() (hurry <-chan struct{}, calm func()) {
+	signal.Ignore(syscall.SIGPIPE)
+	signals, done, closed := make(chan os.Signal, 4), make(chan struct{}), make(chan struct{})
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		var first time.Time
+		for {
+			select {
+			case s := <-signals:
+				if first.IsZero() {
+					first = time.Now()
+				} else if s != syscall.SIGHUP && time.Since(first) >= sureOfSecond {
+					signal.Stop(signals)
+					close(closed)
+					return
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	return closed, func() { signal.Stop(signals); close(done) }
 }
 
 // saveSheet writes both forms and returns their paths.
