@@ -127,6 +127,9 @@ func ReadFile(path string) (*Profile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read profile: %w", err)
 	}
+	if info.IsDir() {
+		return nil, &Fault{path, 1, "is a directory, accepted is the file of one profile"}
+	}
 	if !info.Mode().IsRegular() || info.Size() > maxFile {
 		return nil, &Fault{path, 1, fmt.Sprintf("a profile is a file of up to %d bytes, found one of %d (%v)", maxFile, info.Size(), info.Mode())}
 	}

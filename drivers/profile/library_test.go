@@ -56,3 +56,10 @@ func TestMissingDirectoryIsEmpty(t *testing.T) {
 		t.Errorf("Open: %v", err)
 	}
 }
+
+func TestDirectoryIsNoProfile(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := profile.ReadFile(dir); err == nil || !strings.Contains(err.Error(), dir+":1: is a directory, accepted is the file") {
+		t.Errorf("ReadFile of a directory: %v", err)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,7 +27,7 @@ func Parse(file string, data []byte) (*Profile, error) {
 	var root yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	if err := dec.Decode(&root); err != nil {
-		return nil, placed(file, err)
+		return nil, placed(file, &root, err)
 	}
 	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return nil, &Fault{file, 1, "one profile a file, found more"}
@@ -39,7 +40,7 @@ func Parse(file string, data []byte) (*Profile, error) {
 	}
 	p := &Profile{}
 	if err := root.Decode(p); err != nil {
-		return nil, placed(file, err)
+		return nil, placed(file, &root, err)
 	}
 	p.defaults()
 	if key, err := p.check(); err != nil {
@@ -49,7 +50,7 @@ func Parse(file string, data []byte) (*Profile, error) {
 }
 
 // placed takes the line out of what the YAML library says.
-func placed(file string, err error) error {
+func placed(file string, root *yaml.Node, err error) error {
 	if errors.Is(err, io.EOF) {
 		return &Fault{file, 1, "the file is empty"}
 	}
@@ -60,10 +61,70 @@ func placed(file string, err error) error {
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		number, rest, _ := strings.Cut(rest, ": ")
 		if line, err := strconv.Atoi(number); err == nil {
-			return &Fault{file, line, rest}
+			return &Fault{file, line, plain(root, line, rest)}
 		}
 	}
 	return &Fault{file, 1, text}
+}
+
+// plain puts "cannot unmarshal !!int `70000` into uint16" into words, with the key
+// that it is at. Anything else is left as it is.
+func plain(root *yaml.Node, line int, text string) string {
+	rest, ok := strings.CutPrefix(text, "cannot unmarshal !!")
+	found, goType, into := strings.Cut(rest, " into ")
+	if !ok || !into {
+		return text
+	}
+	tag, value, quoted := strings.Cut(found, " ")
+	value = strings.Trim(value, "`")
+	if !quoted {
+		value = map[string]string{"map": "a map of keys", "seq": "a list"}[tag]
+	}
+	key := keyAt(root, line, strings.TrimSuffix(value, "..."), quoted)
+	if key == "" || value == "" {
+		return text
+	}
+	return fmt.Sprintf("%s is %s, accepted is %s", key, value, inWords(goType))
+}
+
+// inWords is what a Go type of the format takes.
+func inWords(goType string) string {
+	words := map[string]string{
+		"uint16": "a whole number from 0 to 65535", "uint64": "a whole number from 0", "uint": "a whole number from 0",
+		"int": "a whole number", "float64": "a number", "bool": "true or false", "string": "text",
+		"time.Duration": "a time with its unit, as 500ms, 30s or 10m",
+	}
+	switch w, ok := words[goType]; {
+	case ok:
+		return w
+	case strings.HasPrefix(goType, "["):
+		return "a list"
+	default:
+		return "a map of keys"
+	}
+}
+
+// keyAt returns the key whose value begins at the line: the text, or a map or a
+// list where it is no scalar. An element of a list has the key of the list.
+func keyAt(n *yaml.Node, line int, text string, scalar bool) string {
+	matches := func(v *yaml.Node) bool {
+		return v.Line == line && (v.Kind == yaml.ScalarNode) == scalar && (!scalar || strings.HasPrefix(v.Value, text))
+	}
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode {
+			if i%2 == 0 {
+				continue
+			}
+			key := n.Content[i-1].Value
+			if matches(c) || c.Kind == yaml.SequenceNode && slices.ContainsFunc(c.Content, matches) {
+				return key
+			}
+		}
+		if key := keyAt(c, line, text, scalar); key != "" {
+			return key
+		}
+	}
+	return ""
 }
 
 // defaults fills in what most devices have in common.

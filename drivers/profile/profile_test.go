@@ -54,7 +54,7 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"writable:\n  - {name: w, address: 6, type: u32, function: 6}\n", "x.yaml:8: w takes 2 registers"},
 		{"command:\n  apply:\n    - {write: w, value: 1}\n", `x.yaml:9: "w" is not among`},
 		{"max_registers: 200\n", "x.yaml:7: max_registers is 200"},
-		{"points:\n  - {name: a, address: 70000, type: u16, meaning: power_w}\n", "x.yaml:8: cannot unmarshal"},
+		{"points:\n  - {name: a, address: 70000, type: u16, meaning: power_w}\n", "x.yaml:8: address is 70000, accepted is a whole number from 0 to 65535"},
 	} {
 		_, err := profile.Parse("x.yaml", []byte(head+c.body))
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "x.yaml") {
