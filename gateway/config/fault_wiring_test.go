@@ -200,3 +200,16 @@ func TestTwoBoxesOnOneUnitAreAWarning(t *testing.T) {
 		t.Errorf("warnings %q, want %q", c.Warnings, want)
 	}
 }
+
+// A relay's config of an earlier version goes on working.
+func TestShiftOfARelayIsAWarning(t *testing.T) {
+	text := strings.Replace(minimal, "devices:\n", "devices:\n  - {name: r, kind: thermostat, gpio: GPIO5, rated_kw: 1, max_offset_k: 1}\n", 1)
+	c, err := Parse(strings.NewReader(text), "n.yaml", testEnv())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "devices[0].max_offset_k: means nothing to a relay; max_off bounds the time off"
+	if !slices.Contains(c.Warnings, want) {
+		t.Errorf("warnings %q, want %q", c.Warnings, want)
+	}
+}

@@ -110,7 +110,11 @@ func (p *parser) fitProfile(b *block, d *Device, got Profile) {
 	if have := max(got.Channels, 1); d.Channel > have {
 		p.faults.add(Error{Line: b.lineOf("channel"), Key: b.at("channel"), Found: fmt.Sprintf("%d is more than %s has", d.Channel, show(d.Profile)), Accepted: fmt.Sprintf("1 to %d", have)})
 	}
-	if d.ByInhibit && b.has("max_offset_k") {
+	switch {
+	case !d.ByInhibit || !b.has("max_offset_k"):
+	case d.GPIO != "": // earlier versions took it, so a site must not stop on it
+		p.cfg.Warnings = append(p.cfg.Warnings, fmt.Sprintf("%s: means nothing to a relay; max_off bounds the time off", b.at("max_offset_k")))
+	default:
 		p.faults.add(Error{Line: b.lineOf("max_offset_k"), Key: b.at("max_offset_k"), Found: fmt.Sprintf("%s holds the load off and shifts no set-point", show(d.Profile)), Remedy: "remove the line; max_off bounds the time off"})
 	}
 	two := d.GPIO2 != ""
