@@ -72,7 +72,7 @@ exit code is 1 when nothing was found.`,
 	f.IntSliceVar(&o.Ports, "port", nil, "TCP ports where an address has none (default 502,1502)")
 	f.BoolVar(&o.RTU, "rtu", false, "TCP carries RTU frames: a serial device server in transparent mode")
 	f.DurationVar(&o.Timeout, "timeout", 0, "how long a unit is waited for (default 200ms on a serial line, 1s over TCP)")
-	f.DurationVar(&o.Pause, "pause", 0, "between two requests (default 20ms)")
+	f.DurationVar(&o.Pause, "pause", 0, "between two requests (default 20ms; after an answer on a serial line at least 100ms)")
 	f.StringVar(&profiles, "profiles", siteProfiles, "`DIR` of the site's own device profiles")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -115,9 +115,7 @@ func runScan(cmd *cobra.Command, o scan.Options, asJSON bool) error {
 		live.say("interrupted: the scan is not whole")
 	}
 	if err == nil && len(result.Found) == 0 {
-		if !result.Interrupted && result.Blocked < len(o.Serial)+len(o.TCP) {
-			fmt.Fprint(errs, scan.Nothing(o))
-		}
+		fmt.Fprint(errs, result.Nothing(o))
 		return errNothingFound
 	}
 	return err

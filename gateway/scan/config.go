@@ -146,11 +146,16 @@ func quoted(s string) string {
 	return s
 }
 
-// Nothing says what to look at when nothing was found.
-func Nothing(o Options) string {
+// Nothing says what to look at when nothing was found; empty where nothing could
+// be asked, which has a cause of its own among the problems.
+func (r *Result) Nothing(o Options) string {
+	opened := slices.DeleteFunc(slices.Clone(o.Serial), func(path string) bool { return slices.Contains(r.Blocked, path) })
+	if r.Interrupted || len(opened)+len(o.TCP) == 0 {
+		return ""
+	}
 	var b strings.Builder
 	b.WriteString("Nothing was found. Check, in this order:\n")
-	if len(o.Serial) > 0 {
+	if len(opened) > 0 {
 		b.WriteString(`  - are the devices powered, and is Modbus enabled on them?
   - A and B: makers name them differently; swap the two wires and scan again, that harms nothing
   - is it the right adapter? ls -l /dev/serial/by-id

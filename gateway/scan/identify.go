@@ -28,7 +28,7 @@ func (s *scanner) identify(ctx context.Context, line *modbus.Line, place Place, 
 	ctx, cancel := context.WithTimeout(ctx, identifyLimit)
 	defer cancel()
 	u := line.Unit(byte(place.Unit))
-	u.SetTiming(modbus.Timing{Timeout: patient(s.plan.timeout(place.Serial != ""))})
+	u.SetTiming(modbus.Timing{Timeout: patient(s.plan.timeout(place.Serial != "")), PauseBetween: s.pause(place)})
 	if id, err := sunspec.Identify(ctx, u); err == nil {
 		s.sunSpec(ctx, u, &f, id)
 		return f
@@ -67,6 +67,7 @@ func (s *scanner) sunSpec(ctx context.Context, u *modbus.Unit, f *Found, id suns
 // live reads the device once, for a value to recognise it by, and for what it
 // says of itself beyond its identity.
 func (s *scanner) live(ctx context.Context, device drivers.Device, f *Found) {
+	f.Fallback = device.Describe().Fallback
 	reading, err := device.Read(ctx)
 	if err != nil {
 		f.Note = "identified, but not read: " + err.Error()
@@ -88,7 +89,7 @@ func (s *scanner) unit(line *modbus.Line, place Place, p *profile.Profile) *modb
 	u := line.Unit(byte(place.Unit))
 	t := p.Timing
 	u.SetTiming(modbus.Timing{Timeout: max(t.Timeout, patient(s.plan.timeout(place.Serial != ""))),
-		PauseBetween: max(t.PauseBetween, s.o.Pause), PauseAfterConnect: t.PauseAfterConnect, UnitChange: t.UnitChange})
+		PauseBetween: max(t.PauseBetween, s.pause(place)), PauseAfterConnect: t.PauseAfterConnect, UnitChange: t.UnitChange})
 	return u
 }
 

@@ -59,8 +59,12 @@ const (
 	serialTimeout = 200 * time.Millisecond
 	tcpTimeout    = time.Second
 	defaultPause  = 20 * time.Millisecond
-	dialTimeout   = time.Second
-	mostHosts     = 256
+	// afterAnswer is the least pause on a serial line behind what answered: some
+	// devices lose single requests, or drop into an error state, that come sooner
+	// (modbus.md 5). Silence needs no rest.
+	afterAnswer = 100 * time.Millisecond
+	dialTimeout = time.Second
+	mostHosts   = 256
 )
 
 // NewPlan checks the options and works out what is to be done.
@@ -287,9 +291,10 @@ func (p *Plan) Estimate() []string {
 		how = "full"
 	}
 	var lines []string
+	const answers = ", and some seconds for each that answers"
 	if n := len(p.o.Serial); n > 0 {
 		mean := p.perLine() / time.Duration(len(p.settings)*len(p.units))
-		lines = append(lines, fmt.Sprintf("%s scan of %s: %s x %s x %.2f s = %s at most", how, count(n, "line"), count(len(p.units), "unit"),
+		lines = append(lines, fmt.Sprintf("%s scan of %s: %s x %s x %.2f s = %s at most"+answers, how, count(n, "line"), count(len(p.units), "unit"),
 			count(len(p.settings), "setting"), mean.Seconds(), round(time.Duration(n)*p.perLine())))
 	}
 	if n := len(p.hosts); n > 0 {

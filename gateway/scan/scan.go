@@ -30,7 +30,8 @@ type Options struct {
 	// Timeout is how long a unit is waited for, beyond what its bytes take on
 	// the wire. 0 is 200 ms on a serial line and 1 s over TCP.
 	Timeout time.Duration
-	// Pause is kept between two requests; 0 is 20 ms.
+	// Pause is kept between two requests; 0 is 20 ms. After an answer on a serial
+	// line it is 100 ms at least.
 	Pause time.Duration
 	// Profiles are tried on what answers.
 	Profiles []*profile.Profile
@@ -90,7 +91,7 @@ type Result struct {
 	Problems    []Problem     `json:"problems"`
 	Probes      int           `json:"probes"`
 	Took        time.Duration `json:"took_ns"`
-	Blocked     int           `json:"blocked"` // serial lines that could not be opened
+	Blocked     []string      `json:"blocked"` // serial lines that could not be opened
 	Interrupted bool          `json:"interrupted"`
 }
 
@@ -101,7 +102,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &scanner{plan: p, o: p.o, result: &Result{Found: []Found{}, Problems: []Problem{}}, began: time.Now(), total: p.probes()}
+	s := &scanner{plan: p, o: p.o, result: &Result{Found: []Found{}, Problems: []Problem{}, Blocked: []string{}}, began: time.Now(), total: p.probes()}
 	for _, path := range s.o.Serial {
 		s.serial(ctx, path)
 	}
@@ -123,10 +124,10 @@ type reply struct {
 // probe asks a unit for something short. Any well-formed answer counts, a
 // refusal too; only a gateway's "nobody there" does not. Two registers are
 // asked for, because some devices refuse or ignore odd counts (modbus.md 5).
-func probe(ctx context.Context, line *modbus.Line, unit int, timeout time.Duration) reply {
+func probe(ctx context.Context, line *modbus.Line, unit int, timeout, pause time.Duration) reply {
 	before := line.Stats()
 	u := line.Unit(byte(unit))
-	u.SetTiming(modbus.Timing{Timeout: timeout})
+	u.SetTiming(modbus.Timing{Timeout: timeout, PauseBetween: pause})
 	var regs [2]uint16
 	err := u.Read(ctx, 3, 0, regs[:])
 	var refused *modbus.Exception

@@ -24,6 +24,7 @@ type scanner struct {
 	result *Result
 	done   int // probes
 	total  int
+	left   time.Duration // as told last; 0 before the first
 }
 
 // step tells progress before a probe.
@@ -35,7 +36,12 @@ func (s *scanner) step(where string) {
 		return
 	}
 	p := Progress{Where: where, Done: s.done, Total: max(s.total, s.done)}
-	p.Left = s.plan.left(p.Total - p.Done + 1)
+	// What answered may cost more time than was left for it; a promise that grows
+	// is none.
+	if left := s.plan.left(p.Total - p.Done + 1); s.left == 0 || left < s.left {
+		s.left = left
+	}
+	p.Left = s.left
 	s.o.Progress(p)
 }
 
@@ -92,7 +98,7 @@ func (s *scanner) serial(ctx context.Context, path string) {
 		if err != nil {
 			s.skip(left)
 			s.problem(path, "%s", openProblem(err))
-			s.result.Blocked++
+			s.result.Blocked = append(s.result.Blocked, path)
 			return
 		}
 		if noise > 0 && found == 0 {
@@ -113,16 +119,21 @@ func (s *scanner) serial(ctx context.Context, path string) {
 func (s *scanner) setting(ctx context.Context, path string, set setting, seen map[[2]int]int) (found, noise int, err error) {
 	line := modbus.NewSerial(modbus.Serial{Path: path, Baud: set.baud, Format: set.format}, modbus.Options{Timeout: s.plan.timeout(true), PauseBetween: s.o.Pause})
 	defer line.Close()
+	rest := s.o.Pause // before the next request
 	for _, unit := range s.plan.units {
 		if ctx.Err() != nil {
 			return found, noise, nil
 		}
 		place := Place{Serial: path, Baud: set.baud, Format: set.format, Unit: unit}
 		s.step(place.where())
-		r := probe(ctx, line, unit, s.plan.timeout(true))
+		r := probe(ctx, line, unit, s.plan.timeout(true), rest)
+		rest = s.o.Pause
 		if r.noise && ctx.Err() == nil { // late, or spoiled: once more, with patience
 			noise++
-			r = probe(ctx, line, unit, patient(s.plan.timeout(true)))
+			r = probe(ctx, line, unit, patient(s.plan.timeout(true)), s.pause(place))
+		}
+		if r.answered || r.noise {
+			rest = s.pause(place)
 		}
 		if r.err != nil {
 			return found, noise, r.err
@@ -140,6 +151,15 @@ func (s *scanner) setting(ctx context.Context, path string, set setting, seen ma
 		s.found(f)
 	}
 	return found, noise, nil
+}
+
+// pause is what a place needs between an answer and the next request, as long
+// as no profile says otherwise.
+func (s *scanner) pause(place Place) time.Duration {
+	if place.Serial != "" || place.RTU {
+		return max(s.o.Pause, afterAnswer)
+	}
+	return s.o.Pause
 }
 
 // also notes that a device answers with another format as well: the number of

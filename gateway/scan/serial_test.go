@@ -175,16 +175,26 @@ func TestNothingFound(t *testing.T) {
 	if len(r.Found)+len(r.Problems) != 0 || r.Interrupted {
 		t.Errorf("got %+v", r)
 	}
-	if text := scan.Nothing(scan.Options{Serial: []string{l.Path()}}); !strings.Contains(text, "A and B") || !strings.Contains(text, "--full") {
+	if text := r.Nothing(scan.Options{Serial: []string{l.Path()}}); !strings.Contains(text, "A and B") || !strings.Contains(text, "--full") {
 		t.Errorf("the help says %q", text)
 	}
 }
 
 func TestLineThatIsNotThere(t *testing.T) {
 	t.Parallel()
-	r := run(t, scan.Options{Serial: []string{filepath.Join(t.TempDir(), "ttyNone")}})
+	o := scan.Options{Serial: []string{filepath.Join(t.TempDir(), "ttyNone")}}
+	r := run(t, o)
 	if len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Text, "/dev/serial/by-id") {
 		t.Errorf("got %+v", r.Problems)
+	}
+	// Nobody was asked, so there is nothing to check at the devices; but on a
+	// line beside it there is.
+	if text := r.Nothing(o); text != "" {
+		t.Errorf("the help says %q", text)
+	}
+	o.Serial = append(o.Serial, "another")
+	if text := r.Nothing(o); !strings.Contains(text, "A and B") {
+		t.Errorf("with another line the help says %q", text)
 	}
 }
 
@@ -201,7 +211,7 @@ func TestLineThatSomebodyHolds(t *testing.T) {
 	}
 	before := l.Stats().Requests
 	r := run(t, scan.Options{Serial: []string{l.Path()}})
-	if len(r.Found) != 0 || r.Blocked != 1 || len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Text, "systemctl stop nominald") {
+	if len(r.Found) != 0 || len(r.Blocked) != 1 || len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Text, "systemctl stop nominald") {
 		t.Errorf("found %+v, problems %+v", r.Found, r.Problems)
 	}
 	if after := l.Stats().Requests; after != before {

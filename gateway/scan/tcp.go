@@ -56,7 +56,7 @@ func (s *scanner) host(ctx context.Context, addr string) {
 		}
 		place := Place{TCP: addr, RTU: s.o.RTU, Unit: unit}
 		s.step(place.where())
-		r := probe(ctx, line, unit, s.plan.timeout(false))
+		r := probe(ctx, line, unit, s.plan.timeout(false), s.pause(place))
 		decoy := slices.Contains(decoys(), unit)
 		if decoy {
 			everything = everything && r.answered
