@@ -29,7 +29,7 @@ func TestPathsAnswerAsTheContractSays(t *testing.T) {
 		{"GET", "/readyz", 200, `"reasons":[]`},
 		{"GET", "/metrics", 200, "nominald_site_load_watts -1500\n"},
 		{"GET", "/api/v1/status", 200, `"site_load_w":-1500`},
-		{"GET", "/api/v1/status", 200, `"buses":[{"name":"rs485","load_percent":41.5,"units":[{"unit":7,"requests":1200,"timeouts":3,"exceptions":2,"doubts":1,"other":4,` +
+		{"GET", "/api/v1/status", 200, `"buses":[{"name":"rs485","load_percent":66.1,"units":[{"unit":7,"requests":1200,"timeouts":3,"exceptions":2,"doubts":1,"other":4,` +
 			`"latency_ms":{"p50":21,"p90":30,"p99":48,"max":61}},{"unit":8,`},
 		{"GET", "/api/v1/timeslots", 200, `"revision":3`},
 		{"GET", "/api/v1/timeslots/e%2F1%20%C3%BC/report", 200, `"label":"local estimate, not settlement"`},
@@ -246,7 +246,7 @@ func TestMetricsLeaveUnknownOut(t *testing.T) {
 		`nominald_device_soc_percent{device="battery",kind="battery"} 81`,
 		`nominald_device_online{device="wallbox",kind="charger"} 0`,
 		"# TYPE nominald_device_power_watts gauge",
-		`nominald_bus_load_ratio{bus="rs485"} 0.415`,
+		`nominald_bus_load_ratio{bus="rs485"} 0.661`,
 		"# TYPE nominald_bus_unit_requests_total counter",
 		`nominald_bus_unit_requests_total{bus="rs485",unit="7"} 1200`,
 		`nominald_bus_unit_timeouts_total{bus="rs485",unit="7"} 3`,

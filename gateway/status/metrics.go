@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -117,7 +118,18 @@ func (m *metricText) metric(kind, name, help string, samples []string) {
 }
 
 // sample is the part of a line behind the metric's name. Labels are pairs.
-func sample(v float64, labels ...string) string {
+func sample(v float64, labels ...string) string { return labelled(digits(v), labels) }
+
+// digits writes a value with six digits, more than anything here is known to:
+// 0.661, not 0.6609999999999999. Whole numbers, as counters are, stay whole.
+func digits(v float64) string {
+	if v == math.Trunc(v) && math.Abs(v) < 1e15 {
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 6, 64)
+}
+
+func labelled(value string, labels []string) string {
 	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 	var pairs []string
 	for i := 0; i+1 < len(labels); i += 2 {
@@ -127,7 +139,7 @@ func sample(v float64, labels ...string) string {
 	if len(pairs) > 0 {
 		set = "{" + strings.Join(pairs, ",") + "}"
 	}
-	return set + " " + strconv.FormatFloat(v, 'g', -1, 64)
+	return set + " " + value
 }
 
 func optional(v *float64, labels ...string) string {

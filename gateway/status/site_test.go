@@ -107,7 +107,7 @@ func sampleStatus() Status {
 			{Name: "battery", Kind: drivers.Battery, Online: true, PowerW: num(3000), SetpointW: num(3100), SoC: num(81), LeaseUntil: &until},
 			{Name: "wallbox", Kind: drivers.Charger},
 		},
-		Buses: []Bus{{Name: "rs485", LoadPercent: 41.5, Units: []BusUnit{
+		Buses: []Bus{{Name: "rs485", LoadPercent: 66.1, Units: []BusUnit{
 			{Unit: 7, Requests: 1200, Timeouts: 3, Exceptions: 2, Doubts: 1, Other: 4, LatencyMS: &Latency{P50: 21, P90: 30, P99: 48, Max: 61}},
 			{Unit: 8, Requests: 9, Timeouts: 9},
 		}}},
