@@ -160,7 +160,7 @@ func (w *Worker) shutdown(ctx context.Context) error {
 	defer cancel()
 	var pending []*Port
 	for _, p := range w.ports {
-		if p.wish == nothing || p.snap.Neutral {
+		if p.wish == nothing || p.snap.Neutral && p.last() == nil {
 			continue
 		}
 		if p.wrong {
@@ -168,6 +168,7 @@ func (w *Worker) shutdown(ctx context.Context) error {
 			continue
 		}
 		p.want(rest, drivers.Command{}, time.Now())
+		p.ending = true
 		pending = append(pending, p)
 	}
 	slices.SortStableFunc(pending, func(a, b *Port) int { return a.lost - b.lost })

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -299,5 +300,31 @@ func TestOneLostWriteIsWrittenAgainSoon(t *testing.T) {
 			t.Errorf("written again: %+v", s)
 		}
 		b.end()
+	})
+}
+
+// clinger is a device whose Release may wait.
+type clinger struct{ *fake }
+
+func (c clinger) LetGo(ctx context.Context) error {
+	return c.call(ctx, op{what: "let go"})
+}
+
+// A relay within its least time off counts as released, and is let go at the
+// end all the same: this program will not be there when the time is over.
+func TestShutdownLetsGoOfWhatWouldWait(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, b *bench) {
+		f := &fake{bench: b, name: "relay", err: map[string]error{}}
+		p := b.worker.Attach("relay", clinger{f}, time.Second)
+		b.run()
+		p.Lease(lease(1000, 5*time.Second))
+		b.at(20 * time.Second)
+		if !p.Snapshot().Neutral || len(f.times("release")) != 1 {
+			t.Fatalf("after the lease: %+v, %s", p.Snapshot(), b.calls())
+		}
+		b.end()
+		if n := len(f.times("let go")); n != 1 {
+			t.Errorf("let go %d times at the end, want once: %s", n, b.calls())
+		}
 	})
 }

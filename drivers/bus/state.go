@@ -30,8 +30,9 @@ type state struct {
 
 	// met: it answered a read since it was last lost. Nothing is written
 	// before, so that a write never goes to whatever sits at the address now.
-	met   bool
-	wrong bool // something else than the configured device answered
+	met    bool
+	wrong  bool // something else than the configured device answered
+	ending bool // the worker ends: what is released now is released for good
 
 	due        time.Time // next read, on a grid of the period
 	retryAt    time.Time // neither read nor written before
@@ -170,6 +171,19 @@ func (p *Port) write(ctx context.Context, opts Options) {
 	p.publish()
 }
 
+// lastChance is a device whose Release may wait, as a relay's does that keeps a
+// compressor off for its least time. LetGo releases it at once: nobody will be
+// there to do it later.
+type lastChance interface {
+	LetGo(ctx context.Context) error
+}
+
+// last returns the device as one that can be let go at once, or nil.
+func (p *Port) last() lastChance {
+	d, _ := p.device.(lastChance)
+	return d
+}
+
 // put makes the device do what it shall. From the first byte on its state is
 // unknown until the call has succeeded.
 func (p *Port) put(ctx context.Context, opts Options) error {
@@ -179,6 +193,9 @@ func (p *Port) put(ctx context.Context, opts Options) error {
 	p.snap.Neutral = false
 	p.holding = false
 	if p.wish == rest {
+		if d := p.last(); d != nil && p.ending {
+			return d.LetGo(short)
+		}
 		return p.device.Release(short)
 	}
 	err := p.device.Apply(short, p.command, opts.Fallback)

@@ -145,6 +145,23 @@ func (d *relay) Release(ctx context.Context) error {
 	return d.update(ctx)
 }
 
+// LetGo releases at once, whatever MinOff says, for a program that ends: the
+// kernel would do it a moment later.
+func (d *relay) LetGo(ctx context.Context) error {
+	if d.o.Passive || !d.off || d.contacts == nil {
+		return d.Release(ctx)
+	}
+	d.wanted = false
+	d.at = d.o.Now()
+	d.usage.Count(d.at, d.off, d.limits)
+	if err := d.contacts.set(d.o, d.o.Wiring.energised(false)); err != nil {
+		d.contacts = nil
+		return explain(err)
+	}
+	d.switched(d.at, false)
+	return d.save()
+}
+
 // Describe implements drivers.Device.
 func (d *relay) Describe() drivers.Description {
 	level := "high"

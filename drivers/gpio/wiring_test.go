@@ -271,3 +271,22 @@ func TestTimesOfAnEarlierVersionLoad(t *testing.T) {
 		t.Errorf("reading %+v, want max_off to count what was stored", r)
 	}
 }
+
+// A program that ends lets go within min_off too, as the kernel would.
+func TestProgramThatEndsLetsGoAtOnce(t *testing.T) {
+	p := newPump(true)
+	d := p.device(Options{MinOff: time.Hour})
+	if err := d.Apply(t.Context(), drivers.Command{Inhibit: true}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Release(t.Context()); err != nil || !p.closed["one"] {
+		t.Errorf("released within min_off: %v, closed %v; want it to stay", err, p.closed)
+	}
+	if err := d.(*relay).LetGo(t.Context()); err != nil || p.closed["one"] {
+		t.Errorf("let go: %v, closed %v; want it open", err, p.closed)
+	}
+	p.broken = "one"
+	if err := d.(*relay).LetGo(t.Context()); err == nil {
+		t.Error("let go over a line that fails, and no error")
+	}
+}

@@ -140,11 +140,17 @@ func (d *inhibitor) permit(ctx context.Context) error {
 // later Read lets go. A program that did not begin the inhibit itself lets go at
 // once: nobody else may come to do it.
 func (d *inhibitor) Release(ctx context.Context) error {
-	lost := d.recall() // is told, and does not keep the load off
-	d.wanted = false
 	if d.held {
+		d.wanted = false
 		return d.update(ctx)
 	}
+	return d.LetGo(ctx)
+}
+
+// LetGo releases at once, whatever MinOff says, for a program that ends.
+func (d *inhibitor) LetGo(ctx context.Context) error {
+	lost := d.recall() // is told, and does not keep the load off
+	d.wanted = false
 	d.usage(d.now())
 	return errors.Join(d.permit(ctx), lost)
 }

@@ -437,3 +437,23 @@ func TestLostRenewalHasTheCommandAppliedAgain(t *testing.T) {
 	mustRead(t, d)
 	s.wrote("6@30=[21930]")
 }
+
+// A program that ends has nobody to come back after min_off.
+func TestProgramThatEndsLetsGoAtOnce(t *testing.T) {
+	s := newSite(t, relays)
+	s.params.Channel, s.params.MinOff = 3, time.Hour
+	d := s.open()
+	mustRead(t, d)
+	s.apply(d, drivers.Command{Inhibit: true})
+	s.written()
+	release(t, d)
+	s.wrote("")
+	last, ok := d.(interface{ LetGo(context.Context) error })
+	if !ok {
+		t.Fatal("a relay can not be let go at once")
+	}
+	if err := last.LetGo(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s.wrote("5@2=[0]")
+}
