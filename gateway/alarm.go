@@ -58,7 +58,7 @@ func (g *Gateway) alarms(in plan.Input, st status.Status) []status.Alarm {
 	}
 	for _, input := range st.Inputs {
 		if input.Error != "" {
-			add(status.Error, "input-lost", input.Name, "Input %s can not be read and counts as pressed: %s", input.Name, input.Error)
+			add(status.Error, "input-lost", input.Name, "Input %s can not be read; after 5 s it counts as pressed: %s", input.Name, input.Error)
 		}
 	}
 	g.slotAlarms(in, add)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -91,6 +92,9 @@ func (g *Gateway) Resume(actor string) error {
 	}
 	if err := g.latch.resume(); err != nil {
 		return err
+	}
+	if by := g.pressed(); by != "" { // while it was released
+		return errors.Join(fmt.Errorf("%w by the %s", status.ErrHeld, by), g.Stop("the "+by))
 	}
 	g.control.soon()
 	g.diary.note(g.clock.Now(), status.OwnerResume, "", "Resumed by %s.", actor)

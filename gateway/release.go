@@ -37,8 +37,8 @@ func Release(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	st, _, err := store.Open(cfg.Store.Dir, store.Options{})
 	alone := err == nil
 	switch {
-	case errors.Is(err, store.ErrLocked) && !cfg.Site.Armed:
-		return fmt.Errorf("nothing was released: the gateway or a commissioning runs, and releases what it commands when it ends: %w", err)
+	case errors.Is(err, store.ErrLocked):
+		return fmt.Errorf("nothing was released: the gateway or a commissioning runs, and releases what it commands when it ends; `nominald stop` stops the site: %w", err)
 	case err != nil:
 		log.Warn("release without the store: set-points that a driver remembers can not be restored", "error", err)
 		if st, _, err = store.OpenTemporary(store.Options{}); err != nil {
