@@ -21,6 +21,8 @@ type Commissioning struct {
 	// is known. A person has to take that upon himself.
 	Unsure string
 
+	buttons  []*button
+	latch    *latch
 	closeAll func()
 }
 
@@ -38,11 +40,12 @@ func OpenCommissioning(ctx context.Context, cfg *config.Config, version string) 
 	if err != nil {
 		return nil, err
 	}
-	if stopped, by := openLatch(cfg.Store.Dir).state(); stopped {
+	stop := openLatch(cfg.Store.Dir)
+	if stopped, by := stop.state(); stopped {
 		st.Close()
 		return nil, fmt.Errorf("the site is stopped (by %s) and nothing may be commanded; `nominald resume` ends that while the gateway runs", by)
 	}
-	c := &Commissioning{}
+	c := &Commissioning{buttons: openInputs(cfg, nil), latch: stop}
 	slots, err := c.schedule(ctx, cfg, st, version)
 	if err != nil {
 		st.Close()

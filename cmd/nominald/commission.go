@@ -132,7 +132,9 @@ func runCommission(cmd *cobra.Command, c *gateway.Commissioning, o commission.Op
 	hurry, calm := impatience()
 	defer calm()
 	o.Hurry = hurry
-	sheet, err := commission.Run(cmd.Context(), c.Site, o)
+	ctx, unwatch := c.Guard(cmd.Context())
+	defer unwatch()
+	sheet, err := commission.Run(ctx, c.Site, o)
 	if err != nil {
 		return err
 	}
