@@ -135,6 +135,7 @@ func Run(ctx context.Context, site Site, o Options) (*Sheet, error) {
 	}
 	s.proveAll(ctx)
 	s.sheet.Ended = time.Now().UTC()
+	s.sheet.Result, s.sheet.Tests = s.sheet.summary(), s.sheet.Counts()
 	return s.sheet, nil
 }
 

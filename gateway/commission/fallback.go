@@ -62,6 +62,9 @@ func (s *session) limitOf(d *tested) time.Duration { return s.holds(d) + fallbac
 // have passed, or until it has reached the command and left it for good.
 // reached is when the command was first seen to be followed; negative if never.
 func (s *session) unrenewed(ctx context.Context, d *tested, c drivers.Command, follows func(*recording) bool, guard func(*recording) error) (r *recording, reached time.Duration, err error) {
+	if d.about.FallbackOnSilence {
+		return s.unheard(ctx, d, c, follows, guard)
+	}
 	// A renewal of what is in force already could be left out by the driver.
 	r, reached = newRecording(), -1
 	if err := s.apply(ctx, d, c); err != nil {
@@ -92,6 +95,36 @@ func (s *session) unrenewed(ctx context.Context, d *tested, c drivers.Command, f
 	return r, reached, err
 }
 
+// unheard is unrenewed for a device that takes any request for life, also a
+// reading: once it has followed, it is left alone, with the site's meter as the
+// only witness of the owner's limits, and looked at once when it must have let go.
+func (s *session) unheard(ctx context.Context, d *tested, c drivers.Command, follows func(*recording) bool, guard func(*recording) error) (r *recording, reached time.Duration, err error) {
+	r, reached = newRecording(), -1
+	if err := s.apply(ctx, d, c); err != nil {
+		return r, reached, err
+	}
+	guarded := func(on bool) (bool, error) {
+		if guard == nil {
+			return on, nil
+		}
+		return on, guard(r)
+	}
+	err = s.watch(ctx, d, r, max(s.t.Follow, fallbackSlack), true, func() (bool, error) {
+		if len(r.device) > 0 && follows(r) {
+			reached = r.device[len(r.device)-1].At
+		}
+		return guarded(reached < 0)
+	})
+	if err != nil || reached < 0 {
+		return r, reached, err
+	}
+	s.tell("  %s takes any request for a sign of life: it is not even read for %v", d.cfg.Name, s.limitOf(d))
+	if err = s.watch(ctx, s.meter, r, s.limitOf(d), false, func() (bool, error) { return guarded(true) }); err != nil {
+		return r, reached, err
+	}
+	return r, reached, s.sample(ctx, d, r)
+}
+
 // judgeFallback holds the time of letting go against the device's timer.
 func (s *session) judgeFallback(t *Test, d *tested, r *recording, reached time.Duration, levelW, toleranceW float64, err error) {
 	timer := s.holds(d)
@@ -102,7 +135,7 @@ func (s *session) judgeFallback(t *Test, d *tested, r *recording, reached time.D
 	if reached >= 0 {
 		left, found = Left(since(r.device, reached), levelW, toleranceW)
 	}
-	if found {
+	if found && !d.about.FallbackOnSilence {
 		t.add("let go after", left.Seconds(), "s")
 	}
 	switch {
@@ -112,6 +145,8 @@ func (s *session) judgeFallback(t *Test, d *tested, r *recording, reached time.D
 		s.end(d, t, Failed, "the device never did what it was told, so its letting go could not be seen")
 	case found && left < timer/2:
 		s.end(d, t, Failed, "it let go after %.1f s, long before its timer of %v: another controller, or the command does not hold", left.Seconds(), timer)
+	case found && d.about.FallbackOnSilence:
+		s.end(d, t, Passed, "let go by itself within %v of silence, timer %v", s.limitOf(d), timer)
 	case found:
 		s.end(d, t, Passed, "let go by itself after %.1f s, timer %v", left.Seconds(), timer)
 	case d.cfg.AllowNoFallback:

@@ -31,7 +31,10 @@ func (s *Sheet) Markdown() string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("# Commissioning: %s\n", cell(s.Site))
-	p("**%s**: tests: %s.\n", s.summary(), s.Counts())
+	p("**%s**: tests: %s.\n", s.Result, s.Tests)
+	if len(s.LeftOut) > 0 {
+		p("Not tested, because other devices were asked for: %s.\n", cell(strings.Join(s.LeftOut, ", ")))
+	}
 	for _, t := range s.Todo {
 		p("- To do: %s", cell(t))
 	}

@@ -38,7 +38,12 @@ func (site Site) needs(d Device, o Options) time.Duration {
 
 // timer is how long a device is given to end a command by itself.
 func (d Device) timer(t Times) time.Duration {
-	return max(t.Lease, d.LeastTimer, d.Driver.Describe().FallbackAfter) + fallbackSlack
+	about := d.Driver.Describe()
+	timer := max(t.Lease, d.LeastTimer, about.FallbackAfter) + fallbackSlack
+	if about.FallbackOnSilence {
+		timer += max(t.Follow, fallbackSlack)
+	}
+	return timer
 }
 
 // Plan says in lines for people what the test will do, before it is done.

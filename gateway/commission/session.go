@@ -57,12 +57,15 @@ func newSession(site Site, o Options) *session {
 	s.sheet = &Sheet{Began: time.Now().UTC(), Site: c.Site.Name, Timezone: c.Site.Timezone.String(), Config: c.Path,
 		Gateway: o.Version, Machine: machine, Armed: c.Site.Armed, MaxImportW: c.Site.MaxImportW,
 		MaxExportW: c.Site.MaxExportW, Schedule: site.Schedule, SiteMeter: site.Meter,
-		Devices: []*DeviceSheet{}, Restored: []Restored{}, Warnings: []string{}, Todo: []string{}}
+		Devices: []*DeviceSheet{}, Restored: []Restored{}, Warnings: []string{}, Todo: []string{}, LeftOut: []string{}}
 	wires := map[string]*wire{}
 	for _, d := range site.Devices {
 		t := &tested{Device: d, cfg: d.Config, wire: wireOf(wires, d.Config)}
 		t.wire.devices = append(t.wire.devices, t)
 		s.devices = append(s.devices, t)
+		if !s.wanted(t) && d.Config.Kind.Dispatched() {
+			s.sheet.LeftOut = append(s.sheet.LeftOut, d.Config.Name)
+		}
 		if d.Config.Name == site.Meter {
 			s.meter = t
 		}

@@ -38,6 +38,9 @@ type Sheet struct {
 	SiteMeter   string         `json:"site_meter"` // device at the grid connection
 	Devices     []*DeviceSheet `json:"devices"`
 	Restored    []Restored     `json:"restored"`
+	LeftOut     []string       `json:"left_out"` // devices that were read only, because others were asked for
+	Result      string         `json:"result"`   // Passed, Not passed, or Incomplete and what is lacking
+	Tests       string         `json:"tests"`    // how many ended how
 	Warnings    []string       `json:"warnings"`
 	Todo        []string       `json:"todo"`                  // proofs that are lacking, and what to do for them
 	Interrupted string         `json:"interrupted,omitempty"` // why it ended early
