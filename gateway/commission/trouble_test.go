@@ -94,6 +94,11 @@ func inhibitBench(t *testing.T, name string, d config.Device) (site commission.S
 	if err != nil {
 		t.Fatal(err)
 	}
+	if d.Kind == drivers.Charger {
+		board.Measure("power_w", 11_000)
+		board.Measure("current_a", 16)
+		board.Follow(500 * time.Millisecond)
+	}
 	server.Attach(1, board)
 	line := modbus.NewTCP(server.Path(), modbus.Options{})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -111,7 +116,7 @@ func inhibitBench(t *testing.T, name string, d config.Device) (site commission.S
 	kept := &kept{}
 	anew := func() (drivers.Device, error) {
 		unit := line.Unit(1)
-		return profile.New(p, unit, profile.Params{MinOff: d.MinOff, MinOn: d.MinOn, MaxOff: d.MaxOff, AllowNoFallback: d.AllowNoFallback, Remember: kept,
+		return profile.New(p, unit, profile.Params{MinOff: d.MinOff, MinOn: d.MinOn, MaxOff: d.MaxOff, Phases: d.Phases, VoltageV: d.VoltageV, MinA: d.MinA, MaxA: d.MaxA, AllowNoFallback: d.AllowNoFallback, Remember: kept,
 			Allow: func(table string, first, last uint16) {
 				of := modbus.Holding
 				if table == "coil" {
