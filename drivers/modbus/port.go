@@ -67,7 +67,7 @@ func (p *serialPort) putOff() {
 	p.retry = time.Now().Add(p.pause)
 }
 
-// gone says that the port is not there for now.
+// gone says that the port has not come back.
 func (p *serialPort) gone() error {
 	if p.lost {
 		return fmt.Errorf("%w: serial adapter %w; waiting for %s to come back", drivers.ErrNoLine, errGone, p.Path)

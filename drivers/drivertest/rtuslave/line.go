@@ -84,7 +84,7 @@ type Line struct {
 	fault  func(Request) Fault
 	stats  Stats
 	writes []Request
-	todo   []func() // for the goroutine
+	jobs   []func() // for the goroutine
 	closed bool
 }
 
@@ -230,7 +230,7 @@ func (l *Line) do(f func()) {
 		l.mu.Unlock()
 		return
 	}
-	l.todo = append(l.todo, func() { f(); close(done) })
+	l.jobs = append(l.jobs, func() { f(); close(done) })
 	// Written under the lock: the goroutine closes the descriptor under it.
 	_, _ = unix.Write(l.port.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	l.mu.Unlock()

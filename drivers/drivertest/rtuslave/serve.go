@@ -92,7 +92,7 @@ func (l *Line) serve() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	for _, f := range l.todo {
+	for _, f := range l.jobs {
 		f()
 	}
 	l.port.close()
@@ -103,10 +103,10 @@ func (l *Line) work() {
 	var b [8]byte
 	_, _ = unix.Read(l.port.wake, b[:])
 	l.mu.Lock()
-	todo := l.todo
-	l.todo = nil
+	jobs := l.jobs
+	l.jobs = nil
 	l.mu.Unlock()
-	for _, f := range todo {
+	for _, f := range jobs {
 		f()
 	}
 }
