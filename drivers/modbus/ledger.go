@@ -26,9 +26,9 @@ import (
 //     old. Writes go out, also after a probe in vain, but what acknowledges
 //     them counts for nothing.
 //
-// What this rests on: a unit answers in the order in which it was asked, or
-// not later than lateLimit timeouts. A dead unit costs one timeout a try as
-// before, since after a probe in vain the request itself is not sent. Late
+// What this rests on: a unit answers in the order in which it was asked, or not
+// later than lateLimit timeouts after it was through with the one before. A dead
+// unit costs one timeout a try as before, since after a probe in vain the request itself is not sent. Late
 // frames that are seen settle nothing: a device may put a wrong id on one.
 type ledger struct {
 	units map[byte]*debts
@@ -74,8 +74,10 @@ func (l *ledger) of(unit byte, now time.Time) *debts {
 	return d
 }
 
-// owe enters a request whose reply has not come.
-func (l *ledger) owe(request []byte, silent bool, until time.Time) {
+// owe enters a request whose reply has not come by now. A unit that serves one
+// request after the other begins with this one when it is through with those it
+// owed before, so its time to be late begins when theirs is over.
+func (l *ledger) owe(request []byte, silent bool, now time.Time, late time.Duration) {
 	if l.units == nil {
 		l.units = map[byte]*debts{}
 	}
@@ -84,7 +86,10 @@ func (l *ledger) owe(request []byte, silent bool, until time.Time) {
 		d = &debts{}
 		l.units[request[0]] = d
 	}
-	d.open = append(d.open, owed{request[1], answerSize(request), silent, until})
+	if n := len(d.open); n > 0 {
+		now = later(now, d.open[n-1].until)
+	}
+	d.open = append(d.open, owed{request[1], answerSize(request), silent, now.Add(late)})
 }
 
 // settle enters that the unit has answered with a function: what is older than

@@ -150,7 +150,7 @@ func (w *rtuWire) attempt(ctx context.Context, request []byte, t Timing, probe b
 	}
 	nothing := errors.Is(err, os.ErrDeadlineExceeded) && w.stats.bytesIn.Load() == before
 	if !sure {
-		w.ledger.owe(request, probe && nothing, ended.Add((lateLimit-1)*t.Timeout))
+		w.ledger.owe(request, probe && nothing, ended, (lateLimit-1)*t.Timeout)
 	}
 	if w.failed && deadline.Before(full) {
 		w.hold = full // the caller was in a hurry; the unit is answering all the same

@@ -176,7 +176,7 @@ func TestStrayFrames(t *testing.T) {
 	}
 	w := newRTUWire(nil, rtuTimes{}, &counters{})
 	w.heard = time.Now()
-	w.ledger.owe([]byte{9, 3, 0, 0, 0, 1}, false, w.heard.Add(time.Second))
+	w.ledger.owe([]byte{9, 3, 0, 0, 0, 1}, false, w.heard, time.Second)
 	in := intake{wire: w, request: request, have: copy(w.buf[:], append(foreign, rtuReply(request)...))}
 	if reply, err := in.take(); err != nil || !bytes.Equal(reply, rtuReply(request)) {
 		t.Errorf("got % x %v, want the reply behind the one that is owed", reply, err)

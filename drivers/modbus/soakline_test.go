@@ -223,7 +223,8 @@ func (l *soakLine) roll(rnd *rand.Rand) rtuslave.Fault {
 	case n < 60:
 		kinds := []rtuslave.Kind{rtuslave.Deaf, rtuslave.Mute, rtuslave.BadCheck, rtuslave.Short,
 			rtuslave.WrongUnit, rtuslave.WrongFunction, rtuslave.WrongCount, rtuslave.Glued}
-		return rtuslave.Fault{Kind: kinds[rnd.IntN(len(kinds))]}
+		kind := kinds[rnd.IntN(len(kinds))]
+		return rtuslave.Fault{Kind: kind, Prompt: kind == rtuslave.WrongUnit}
 	}
 	return rtuslave.Fault{}
 }

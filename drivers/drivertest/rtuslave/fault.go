@@ -35,6 +35,10 @@ type Fault struct {
 	Delay time.Duration
 	Code  byte
 	Bytes []byte
+	// Prompt leaves the answer out where it could not go out at once, because the
+	// unit is busy or the machine is. A frame under another unit's id that comes
+	// late as well can not be told from that unit's own, by any master.
+	Prompt bool
 }
 
 // rebooter is a device that forgets when it restarts.

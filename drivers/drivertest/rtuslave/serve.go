@@ -271,6 +271,9 @@ func (l *Line) handle(r Request) {
 	l.reply(r, u, f)
 }
 
+// promptWithin is how late a prompt answer may be: it has yet to cross the pty.
+const promptWithin = 2 * time.Millisecond
+
 // reply carries the request out and puts the answer on the wire, or what the
 // fault leaves of it.
 func (l *Line) reply(r Request, u *served, f Fault) {
@@ -281,6 +284,9 @@ func (l *Line) reply(r Request, u *served, f Fault) {
 	frame, check := l.wrap(r, f, f.spoiled(r, pdu))
 	frame = f.mangled(frame, check)
 	begin := l.rxWire.Add(l.gap + l.opts.Turnaround)
+	if f.Prompt && (u.freeAt.After(begin) || time.Since(begin) > promptWithin) {
+		f.Kind = Mute
+	}
 	if u.freeAt.After(begin) {
 		begin = u.freeAt
 	}
