@@ -10,10 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/google/renameio/v2"
-
-	"nominald/gateway/store"
 )
 
 // latch is the owner's STOP. It stands in a file of its own beside the store:
@@ -62,14 +58,7 @@ func (l *latch) stop(by string, now time.Time) error {
 	defer l.mu.Unlock()
 	entry := &latched{By: by, At: now}
 	l.by.Store(entry)
-	raw, err := json.Marshal(entry)
-	if err == nil {
-		err = renameio.WriteFile(l.path, raw, 0o640)
-	}
-	if err == nil {
-		err = store.SyncDir(filepath.Dir(l.path))
-	}
-	if err != nil {
+	if err := writeNote(l.path, entry); err != nil {
 		return fmt.Errorf("the site is stopped, but a restart would forget it: %w", err)
 	}
 	return nil
@@ -79,14 +68,7 @@ func (l *latch) stop(by string, now time.Time) error {
 func (l *latch) resume() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	err := os.Remove(l.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	if err == nil {
-		err = store.SyncDir(filepath.Dir(l.path))
-	}
-	if err != nil {
+	if err := removeNote(l.path); err != nil {
 		return fmt.Errorf("the site stays stopped: %w", err)
 	}
 	l.by.Store(nil)

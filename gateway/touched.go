@@ -12,10 +12,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"nominald/gateway/config"
-	"nominald/gateway/store"
 )
 
 // touched notes which devices a commissioning has commanded and not yet seen
@@ -91,14 +88,7 @@ func (t *touched) add(device string) error {
 		return nil
 	}
 	devices := append(slices.Clone(t.devices), device)
-	raw, err := json.Marshal(touchedEntry{Devices: devices, At: time.Now().UTC()})
-	if err == nil {
-		err = renameio.WriteFile(t.path, raw, 0o640)
-	}
-	if err == nil {
-		err = store.SyncDir(filepath.Dir(t.path))
-	}
-	if err != nil {
+	if err := writeNote(t.path, touchedEntry{Devices: devices, At: time.Now().UTC()}); err != nil {
 		return fmt.Errorf("note that %s is commanded: %w", device, err)
 	}
 	t.devices, t.unknown = devices, false
@@ -107,14 +97,7 @@ func (t *touched) add(device string) error {
 
 // clear notes that every device is neutral.
 func (t *touched) clear() error {
-	err := os.Remove(t.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	if err == nil {
-		err = store.SyncDir(filepath.Dir(t.path))
-	}
-	if err != nil {
+	if err := removeNote(t.path); err != nil {
 		return fmt.Errorf("note that no device is commanded: %w", err)
 	}
 	t.devices, t.unknown = nil, false
