@@ -300,14 +300,7 @@ func (w *rtuWire) discard(have int) int {
 // classify counts the error, makes it a drivers.ErrOffline, and closes what
 // can not be used any more.
 func (w *rtuWire) classify(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, errDoubt):
-		w.stats.doubts.Add(1)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		w.stats.timeouts.Add(1)
-	default:
-		w.stats.resets.Add(1)
-	}
+	w.stats.failed(err)
 	if w.reopens || errors.Is(err, errGone) {
 		_ = w.close() // the error that counts is the one above
 	}

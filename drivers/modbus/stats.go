@@ -1,6 +1,8 @@
 package modbus
 
 import (
+	"errors"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -32,6 +34,18 @@ type counters struct {
 	requests, exceptions, timeouts, dials, dialErrors           atomic.Uint64
 	resets, doubts, discarded, resyncs, bytesOut, bytesIn, busy atomic.Uint64
 	echo                                                        atomic.Bool
+}
+
+// failed counts a request that got no answer to trust, by what went wrong.
+func (c *counters) failed(err error) {
+	switch {
+	case errors.Is(err, errDoubt):
+		c.doubts.Add(1)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.timeouts.Add(1)
+	default:
+		c.resets.Add(1)
+	}
 }
 
 func (c *counters) snapshot() Stats {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"syscall"
 	"time"
 
@@ -226,14 +225,7 @@ func ended(raw syscall.RawConn) bool {
 
 // classify counts the error and makes it a drivers.ErrOffline.
 func (w *tcpWire) classify(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, errDoubt):
-		w.stats.doubts.Add(1)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		w.stats.timeouts.Add(1)
-	default:
-		w.stats.resets.Add(1)
-	}
+	w.stats.failed(err)
 	if errors.Is(err, io.EOF) {
 		err = errors.New("connection closed by the device")
 	}
