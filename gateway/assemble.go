@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -48,6 +49,7 @@ func (g *Gateway) connect() error {
 	if err := g.restore(); err != nil {
 		return err
 	}
+	g.rounds = newRounds(filepath.Join(g.cfg.Store.Dir, JournalDir), g.opts.Version, !g.cfg.Site.Armed, g.log)
 	g.loads = loadlog.New(loadlog.Options{Store: g.store, Retain: g.cfg.Store.Retain})
 	var err error
 	g.workers, g.units, err = openAll(g.cfg, g.log, func(device string) memory { return memory{g.store, device} })
@@ -58,16 +60,11 @@ func (g *Gateway) connect() error {
 	g.diary.note(g.started, status.Started, "", "nominald %s started.", g.opts.Version)
 	normals := g.events.normals(g.clock.Now())
 	for _, u := range g.units {
-		u.watch.restored, u.watch.vehicle = normals[u.cfg.Name], u.cfg.Kind == drivers.Charger
-		if u.cfg.ByInhibit && u.watch.restored.OK {
-			// It was held off when the process before ended, and let go since. Its
-			// driver now insists on min_on, so it must not be counted on.
-			u.watch.freeSince = g.started
-		}
+		u.takeOver(normals[u.cfg.Name], g.started)
 	}
 	g.control = &control{cfg: g.cfg, log: g.log, clock: g.clock, loads: g.loads, schedule: &g.schedule,
 		latch: g.latch, events: g.events, units: g.units, point: sitePoint(g.cfg), period: g.opts.Period,
-		publish: g.show, wake: make(chan struct{}, 1), born: time.Now()}
+		publish: g.show, wake: make(chan struct{}, 1), born: time.Now(), now: time.Now}
 	g.poller = g.newPoller()
 	if err := g.newServer(); err != nil {
 		return err
@@ -203,7 +200,7 @@ func (g *Gateway) newServer() error {
 	if err != nil {
 		return err
 	}
-	g.server = status.New(status.Options{Board: g.board, Site: g, Load: loadSource{g.loads}, Explain: &g.rounds,
+	g.server = status.New(status.Options{Board: g.board, Site: g, Load: loadSource{g.loads}, Explain: g.rounds,
 		Health: g, Page: pages, Token: g.cfg.HTTP.Token.Value(), Hosts: g.cfg.HTTP.Hosts, Now: g.clock.Now, Log: g.log})
 	return nil
 }

@@ -2,10 +2,7 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
-	"sort"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,8 +32,11 @@ type control struct {
 	wake     chan struct{} // STOP does not wait for the ticker
 
 	last     plan.Decision
-	progress atomic.Int64 // nanoseconds of time.Since(born)
+	progress atomic.Int64 // nanoseconds since born
 	born     time.Time
+	now      func() time.Time // the process's own clock; born is by it
+	// baselines is where a stepped control has its estimates from; nil otherwise.
+	baselines func(eventID string, at time.Time) drivers.Opt
 }
 
 // run makes a round at once and then one each period, until the context ends.
@@ -45,7 +45,7 @@ func (c *control) run(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		c.round()
-		c.progress.Store(int64(time.Since(c.born)))
+		c.progress.Store(int64(c.now().Sub(c.born)))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -75,10 +75,8 @@ func (c *control) round() {
 	in := c.look()
 	c.events.account(c.last, in)
 	in.Events = c.events.forPlan(in.Now)
-	d := plan.Round(in)
-	if !c.cfg.Site.Armed {
-		asDryRun(&d)
-	}
+	c.addBaselines(&in)
+	d := decide(in, !c.cfg.Site.Armed)
 	c.events.begin(d, c.schedule.Load(), c.evidence, c.normals())
 	c.act(in, d)
 	c.logChanges(d)
@@ -86,12 +84,14 @@ func (c *control) round() {
 	c.last = d
 }
 
-// asDryRun says of what would be followed that nothing is written.
-func asDryRun(d *plan.Decision) {
-	for i := range d.Meters {
-		if m := &d.Meters[i]; m.State == dispatch.Active || m.State == dispatch.Armed {
-			m.Reason, m.ShortW = plan.DryRun, 0
-		}
+// addBaselines gives a stepped control the baselines that its owner knows.
+func (c *control) addBaselines(in *plan.Input) {
+	if c.baselines == nil {
+		return
+	}
+	for id, e := range in.Events {
+		e.BaselineW = c.baselines(id, in.Now)
+		in.Events[id] = e
 	}
 }
 
@@ -131,8 +131,8 @@ func (c *control) lookAtPoint(now time.Time, devices []plan.Device) *plan.Point 
 	}
 	for i, u := range c.units {
 		if u.cfg.Name == c.point.name {
-			age := time.Since(u.port.Snapshot().Reading.At)
-			pt := c.point.note(now, &devices[i], age, given(devices))
+			age := c.now().Sub(u.port.Snapshot().Reading.At)
+			pt := c.point.note(now, &devices[i], age, givenBy(devices))
 			return &pt
 		}
 	}
@@ -190,15 +190,16 @@ func (c *control) kindOf(device string) drivers.Kind {
 
 func policyOf(p config.Policy) plan.Policy {
 	return plan.Policy{Basis: p.Basis, Voluntary: p.Voluntary, VoluntaryAboveSoC: p.VoluntaryAboveSoC,
-		CommunicationTest: p.CommunicationTest, OnMissing: p.OnMissing, Release: p.Release}
+		CommunicationTest: p.CommunicationTest, OnMissing: p.OnMissing, Release: p.Release,
+		ReleaseLoads: p.ReleaseLoads, ReleaseRandom: p.ReleaseRandom, ChargeToTarget: p.ChargeToTarget}
 }
 
-// relevant picks the timeslots that can matter now: those that end within the
-// last hour, run, or start within the day that energy is kept for.
+// relevant picks the timeslots that can matter now: those that ended within the
+// last two hours and may still be released, run, or start within the day that energy is kept for.
 func relevant(s *dispatch.Schedule, now time.Time) []dispatch.Record {
 	var out []dispatch.Record
 	for _, r := range s.All() {
-		if r.End.After(now.Add(-time.Hour)) && r.Start.Before(now.Add(25*time.Hour)) {
+		if r.End.After(now.Add(-2*time.Hour)) && r.Start.Before(now.Add(25*time.Hour)) {
 			out = append(out, r)
 		}
 	}
@@ -212,7 +213,7 @@ func (c *control) act(in plan.Input, d plan.Decision) {
 		c.pretend(d)
 		return
 	}
-	until := time.Now().UTC().Add(plan.LeaseFor(c.period))
+	until := c.now().UTC().Add(plan.LeaseFor(c.period))
 	for i, u := range c.units {
 		switch dd := &d.Devices[i]; dd.Action {
 		case plan.Follow:
@@ -254,7 +255,7 @@ func (c *control) evidence(r dispatch.Record) (drivers.Opt, map[string]drivers.O
 	from := to.Add(-evidenceWindow)
 	// What this process has measured itself is in memory. Only one that is
 	// younger than that looks for what an earlier one has stored.
-	if own := now.Add(-time.Since(c.born)).Add(time.Second); own.After(from) && to.Sub(own) >= leastEvidence {
+	if own := now.Add(-c.now().Sub(c.born)).Add(time.Second); own.After(from) && to.Sub(own) >= leastEvidence {
 		from = own
 	}
 	var load drivers.Opt
@@ -291,43 +292,4 @@ func orIdle(s dispatch.State) string {
 		return "idle"
 	}
 	return string(s)
-}
-
-// rounds keeps the last decisions with their inputs, for explain.
-type rounds struct {
-	mu   sync.Mutex
-	ring []explained
-}
-
-type explained struct {
-	Input    plan.Input    `json:"input"`
-	Decision plan.Decision `json:"decision"`
-}
-
-// keptRounds is two minutes at one round a second; at some 4 kB each they stay
-// far below a megabyte.
-const keptRounds = 120
-
-func (r *rounds) keep(in plan.Input, d plan.Decision) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.ring) == keptRounds {
-		copy(r.ring, r.ring[1:])
-		r.ring = r.ring[:keptRounds-1]
-	}
-	r.ring = append(r.ring, explained{in, d})
-}
-
-// Explain returns the round that was in force at a time.
-func (r *rounds) Explain(at time.Time) (json.RawMessage, bool) {
-	r.mu.Lock()
-	i := sort.Search(len(r.ring), func(i int) bool { return r.ring[i].Decision.Now.After(at) }) - 1
-	if i < 0 {
-		r.mu.Unlock()
-		return nil, false
-	}
-	e := r.ring[i]
-	r.mu.Unlock()
-	raw, err := json.Marshal(e)
-	return raw, err == nil
 }

@@ -59,7 +59,7 @@ type Gateway struct {
 	loads    *loadlog.Log
 	schedule atomic.Pointer[dispatch.Schedule]
 	events   *events
-	rounds   rounds
+	rounds   *rounds
 	latch    *latch
 	leap     atomic.Pointer[leap.Status]
 	decision atomic.Pointer[plan.Decision]
@@ -116,6 +116,7 @@ func (g *Gateway) runTasks(ctx context.Context, ln net.Listener) error {
 		{"poll leap", g.poller.Run},
 		{"control", func(ctx context.Context) error { defer endBuses(); return g.control.run(ctx) }},
 		{"load log", g.loads.Run},
+		{"journal", g.rounds.run},
 		{"clock", g.clock.Run},
 		{"events", (&keeper{store: g.store, events: g.events, diary: &g.diary, log: g.log, failed: g.noteStore}).run},
 		{"http", func(ctx context.Context) error { return g.server.Serve(ctx, ln) }},

@@ -11,43 +11,83 @@ import (
 // pointWatch follows a place where net power is measured: its load, and what
 // the load would be if no device followed us.
 type pointWatch struct {
-	name   string // of the device that measures
-	recent []float64
-	seen   drivers.Opt // the last known uncontrolled load
-	low    drivers.Opt
-	at     time.Time
+	name    string // of the device that measures
+	recent  []float64
+	counted string       // the batteries that recent counts
+	minutes []minuteMean // of what loads draw that are not ours, oldest first
+	seen    drivers.Opt  // the last known uncontrolled load
+	low     drivers.Opt
+	othersW float64 // of seen, what loads that are not ours draw
 }
 
 const (
-	// pointMean and pointLow are rounds: long enough to take the noise of a
-	// meter out and to cover the time by which it lags behind a battery's own
-	// reading (domain.md 4.6: 1 s), short enough to follow an appliance.
+	// pointMean and pointLow are rounds. A meter lags behind a battery's own
+	// reading by a round (domain.md 4.6: 1 s). The mean of n rounds makes the
+	// loop stable for any dead time of the battery as long as the lag is less
+	// than n/2 rounds (packaging/docs/control.md); and it takes the noise of the
+	// meter out.
 	pointMean = 3
 	pointLow  = 3
-	// pointForget is how long uncontrolled load stands still before it is
-	// taken from the meter alone, when a commanded device is silent.
-	pointForget = 5 * time.Minute
+	// pointFloor is how many minutes back the least load of others is kept by
+	// when the meter is silent: what was switched off then may be so again.
+	pointFloor = 30
 )
 
-// note takes one round and returns the point as the planner sees it. givenW
-// is what all devices give, unknown while a commanded one is silent.
-func (p *pointWatch) note(now time.Time, d *plan.Device, age time.Duration, givenW drivers.Opt) plan.Point {
+// note takes one round and returns the point as the planner sees it; g is what
+// the devices give and draw.
+func (p *pointWatch) note(now time.Time, d *plan.Device, age time.Duration, g given) plan.Point {
 	pt := plan.Point{Name: p.name, Age: age}
-	if d != nil && d.Fresh && d.PowerW.OK {
-		pt.LoadW, pt.Fresh = d.PowerW, true
-		if givenW.OK || now.Sub(p.at) > pointForget {
-			p.recent = append(p.recent, d.PowerW.V+givenW.Or(0))
-			if len(p.recent) > pointLow {
-				p.recent = p.recent[len(p.recent)-pointLow:]
-			}
-			p.seen, p.low = drivers.Some(mean(last(p.recent, pointMean))), drivers.Some(lowest(p.recent))
-			p.at = now
-		}
-	} else {
+	if d == nil || !d.Fresh || !d.PowerW.OK {
 		p.recent = nil
+		pt.UncontrolledW, pt.UncontrolledLowW = p.seen, p.low
+		if p.seen.OK {
+			// Others draw what they drew last, and may draw as little as they
+			// lately did; what our own loads draw is measured at them.
+			pt.UncontrolledW = drivers.Some(p.othersW + g.normalLoadW)
+			pt.UncontrolledLowW = drivers.Some(p.othersLowW() + g.normalLoadW)
+		}
+		return pt
 	}
+	if g.counted != p.counted {
+		p.recent, p.counted = nil, g.counted
+	}
+	pt.LoadW, pt.Fresh = d.PowerW, true
+	p.recent = last(append(p.recent, d.PowerW.V+g.sumW), pointLow)
+	p.seen, p.low = drivers.Some(mean(last(p.recent, pointMean))), drivers.Some(lowest(p.recent))
+	p.othersW = p.seen.V - g.normalLoadW
+	p.keepOthers(now)
 	pt.UncontrolledW, pt.UncontrolledLowW = p.seen, p.low
 	return pt
+}
+
+// minuteMean is the mean of a minute so far.
+type minuteMean struct {
+	minute int64
+	sum, n float64
+}
+
+// keepOthers adds to the mean of this minute. Shorter than a minute the mean
+// would show how a meter lags behind our own loads.
+func (p *pointWatch) keepOthers(now time.Time) {
+	minute := now.Unix() / 60
+	if n := len(p.minutes); n == 0 || p.minutes[n-1].minute != minute {
+		if n == pointFloor {
+			p.minutes = append(p.minutes[:0], p.minutes[1:]...)
+		}
+		p.minutes = append(p.minutes, minuteMean{minute: minute})
+	}
+	newest := &p.minutes[len(p.minutes)-1]
+	newest.sum += p.othersW
+	newest.n++
+}
+
+// othersLowW is the least that others drew in a minute of the last half hour.
+func (p *pointWatch) othersLowW() float64 {
+	low := p.othersW
+	for _, m := range p.minutes {
+		low = math.Min(low, m.sum/m.n)
+	}
+	return low
 }
 
 func last(v []float64, n int) []float64 {
@@ -73,21 +113,32 @@ func lowest(v []float64) float64 {
 	return low
 }
 
-// given adds up what the devices give. It is unknown while a battery or a
-// charger that holds a command can not be read.
-func given(devices []plan.Device) drivers.Opt {
-	var sum float64
+// given is what the devices of a site give together.
+type given struct {
+	sumW        float64
+	normalLoadW float64 // what the loads among them draw, and what they give
+	// counted names the batteries in sumW: what can not be read is part of what
+	// the meter shows, and readings that count different ones have no mean.
+	counted string
+}
+
+func givenBy(devices []plan.Device) given {
+	var out given
 	for i := range devices {
 		d := &devices[i]
 		if !d.Kind.Dispatched() {
 			continue
 		}
 		g := d.GivenW()
-		held := d.Commanded != nil || d.Held
-		if !g.OK && held && (d.Kind == drivers.Battery || d.Kind == drivers.Charger) {
-			return drivers.Opt{}
+		if !g.OK {
+			continue
 		}
-		sum += g.Or(0)
+		out.sumW += g.V
+		if d.Kind == drivers.Battery {
+			out.counted += d.Name + " "
+		} else {
+			out.normalLoadW += g.V + d.PowerW.Or(0)
+		}
 	}
-	return drivers.Some(sum)
+	return out
 }

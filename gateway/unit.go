@@ -14,9 +14,10 @@ import (
 // last minute showed. Only the control goroutine touches it.
 type unit struct {
 	cfg   config.Device
-	port  *bus.Port
+	port  Port
 	every time.Duration
 	watch watch
+	now   func() time.Time // the process's own clock, which no step of the time of day moves
 	// dry is what the last round would have commanded in a dry run.
 	dry *drivers.Command
 }
@@ -213,10 +214,21 @@ func (w *watch) unresponsive(now time.Time) bool {
 // may be acted on. The age of the reading is taken on the process's own clock,
 // which no step of the time of day moves.
 func (u *unit) power(s bus.Snapshot) (power drivers.Opt, fresh bool) {
-	if !s.Online || time.Since(s.Reading.At) > u.staleAfter() {
+	if !s.Online || u.now().Sub(s.Reading.At) > u.staleAfter() {
 		return drivers.Opt{}, false
 	}
 	return s.Reading.PowerW, true
+}
+
+// takeOver takes what an earlier process left: what a load drew before that one
+// commanded it.
+func (u *unit) takeOver(normal drivers.Opt, now time.Time) {
+	u.watch.restored, u.watch.vehicle = normal, u.cfg.Kind == drivers.Charger
+	if u.cfg.ByInhibit && normal.OK {
+		// It was held off when the process before ended, and let go since. Its
+		// driver now insists on min_on, so it must not be counted on.
+		u.watch.freeSince = now
+	}
 }
 
 // look takes one round: it notes the command in force and what was measured,
@@ -235,9 +247,10 @@ func (u *unit) look(now time.Time, s bus.Snapshot) plan.Device {
 		Phases: u.cfg.Phases, VoltageV: u.cfg.VoltageV, MinA: u.cfg.MinA, MaxA: u.cfg.MaxA,
 		RatedW: u.cfg.RatedW, MaxOff: u.cfg.MaxOff, MinOff: u.cfg.MinOff, MinOn: u.cfg.MinOn, MaxOffsetK: u.cfg.MaxOffsetK,
 		Fresh: fresh, PowerW: power, Connected: s.Reading.Connected,
-		SoC: s.Reading.SoC, TemperatureC: s.Reading.TemperatureC,
+		SoC: s.Reading.SoC, TemperatureC: s.Reading.TemperatureC, SetpointC: s.Reading.SetpointC,
 		CapacityWh:    firstKnown(u.cfg.CapacityWh, s.Reading.CapacityWh),
 		MaxDischargeW: smaller(u.cfg.MaxDischargeW, s.Reading.MaxDischargeW),
+		MaxChargeW:    smaller(u.cfg.MaxChargeW, s.Reading.MaxChargeW),
 		NormalW:       u.watch.normalW(), Commanded: u.watch.command,
 		ChangedAt: u.watch.changedAt, HeldSince: u.watch.heldSince, FreeSince: u.watch.freeSince,
 		Gain: u.watch.gain, Unresponsive: u.watch.unresponsive(now),

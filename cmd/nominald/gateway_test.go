@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"nominald/dispatch"
 	"nominald/dispatch/plan"
 	"nominald/drivers"
+	"nominald/gateway"
 	"nominald/gateway/status"
 )
 
@@ -72,14 +74,42 @@ func (s *site) Load(from, _ time.Time, step time.Duration, emit func(status.Load
 	return emit(status.LoadRow{T: from.Truncate(time.Minute), Channel: "site", MeanW: ptr(1234.0), MinW: ptr(-5.0), MaxW: ptr(2000.0), Wh: ptr(20.5), Quality: "measured"})
 }
 
-func (s *site) Explain(at time.Time) (json.RawMessage, bool) {
-	d := plan.Decision{Now: at,
-		Slots:   []plan.SlotDecision{{EventID: "running", MeterID: testMeter, State: dispatch.Active, Reason: plan.OnTarget}},
-		Meters:  []plan.MeterDecision{{ID: testMeter, EventID: "running", TargetW: 3000, DeliveredW: drivers.Some(2900), Reference: plan.Reference("baseline"), Reason: plan.OnTarget}},
-		Devices: []plan.DeviceDecision{{Name: "battery", Action: plan.Follow, Command: drivers.Command{PowerW: 3000}, GiveW: 3000, Reason: plan.Following}, {Name: "wallbox", Action: plan.Follow, GiveW: 1380, Reason: plan.Paused}},
+// Explain gives a round as it was decided; that of testNow itself is made up,
+// so that no planner decides it again.
+func (s *site) Explain(at time.Time) (json.RawMessage, error) {
+	if at.After(testNow()) {
+		return nil, fmt.Errorf("%w for %s", status.ErrNotKept, at.Format(time.RFC3339))
 	}
-	raw, err := json.Marshal(map[string]any{"decision": d, "input": map[string]int{"site_w": 1234}})
-	return raw, err == nil && !at.After(testNow())
+	r := decided(at)
+	if at.Equal(testNow()) {
+		r.Version = "0.9"
+		r.Decision = plan.Decision{Now: at,
+			Slots:  []plan.SlotDecision{{EventID: "running", MeterID: testMeter, State: dispatch.Active, Reason: plan.OnTarget}},
+			Meters: []plan.MeterDecision{{ID: testMeter, EventID: "running", TargetW: 3000, DeliveredW: drivers.Some(2900), Reference: plan.Reference("baseline"), Reason: plan.OnTarget}},
+			Devices: []plan.DeviceDecision{
+				{Name: "battery", Action: plan.Follow, Command: drivers.Command{PowerW: 3000}, GiveW: 3000, AimW: 3200, ClampedBy: "ramp", Reason: plan.Following},
+				{Name: "wallbox", Action: plan.Follow, GiveW: 1380, Reason: plan.Paused}},
+			Energy: []plan.EnergyShare{{Device: "battery", EventID: "running", NeedWh: 3100, KeptWh: 2950}},
+		}
+	}
+	return json.Marshal(r)
+}
+
+// decided is a round of this planner.
+func decided(at time.Time) gateway.Round {
+	point := &plan.Point{Name: "main", LoadW: drivers.Some(6000), Fresh: true, UncontrolledW: drivers.Some(6000), UncontrolledLowW: drivers.Some(6000)}
+	in := plan.Input{Now: at, Period: time.Second, ClockTrusted: true,
+		Site:   plan.Site{MaxImportW: 40_000, Point: point},
+		Policy: plan.Policy{Basis: plan.BasisEnergy, Voluntary: plan.VoluntaryFollow},
+		Meters: []plan.Meter{{ID: testMeter, Reference: plan.ByDevice, Point: point, Devices: []string{"battery", "wallbox"}}},
+		Devices: []plan.Device{
+			{Name: "battery", Kind: drivers.Battery, ReserveSoC: 20, Fresh: true, Connected: true, PowerW: drivers.Some(0),
+				SoC: drivers.Some(80), CapacityWh: drivers.Some(13_500), MaxDischargeW: drivers.Some(5000)},
+			{Name: "wallbox", Kind: drivers.Charger, Fresh: true, Connected: true, Phases: 1, VoltageV: 230, MinA: 6, MaxA: 16,
+				PowerW: drivers.Some(3000), NormalW: drivers.Some(3000)}},
+		Slots: []dispatch.Record{slot("running", testNow().Truncate(time.Hour), "", "").Record},
+	}
+	return gateway.Round{Version: versionText(), Input: in, Decision: plan.Round(in)}
 }
 
 func (s *site) Healthy() (bool, []string) { return true, nil }

@@ -32,11 +32,15 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GATEWAY", open)
 			e.Setenv("LOCKED", locked)
 			e.Setenv("LOCKED_LISTEN", strings.TrimPrefix(locked, "http://"))
+			if err := keepRounds(e.WorkDir + "/store"); err != nil {
+				return err
+			}
 			key := e.WorkDir + "/leap.key"
 			if err := os.WriteFile(key, []byte("test-key\n"), 0o600); err != nil {
 				return err
 			}
 			text := strings.Replace(string(example), "/etc/nominald/leap.key", key, 1)
+			text = strings.Replace(text, "/var/lib/nominald", e.WorkDir+"/store", 1)
 			return os.WriteFile(e.WorkDir+"/site.yaml", []byte(text), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": exitCode, "oneline": oneLine},

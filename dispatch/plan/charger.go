@@ -10,6 +10,7 @@ import (
 // Charger rules of domain.md 4.3 and 4.4.
 const (
 	chargerDwell = 30 * time.Second // between two changes of the limit
+	pauseDwell   = 5 * time.Minute  // a pause lasts at least
 	chargingW    = 300              // below this a vehicle is not charging
 	releaseStepA = 4                // a step up
 )
@@ -77,8 +78,14 @@ func (rd *round) holdCharger(d *Device, s *share, amps float64) {
 	if s.used {
 		amps = math.Min(amps, s.amps) // two meters: the lower limit serves both
 	}
-	if c := d.Commanded; c != nil && rd.in.Now.Sub(d.ChangedAt) < chargerDwell {
-		amps = c.CurrentA
+	if c := d.Commanded; c != nil {
+		stands := rd.in.Now.Sub(d.ChangedAt)
+		if stands < chargerDwell || c.CurrentA == 0 && stands < pauseDwell {
+			if amps != c.CurrentA {
+				s.clamped = byDwell
+			}
+			amps = c.CurrentA
+		}
 	}
 	s.used, s.amps = true, amps
 	switch {
@@ -122,4 +129,42 @@ func (rd *round) importAmps(d *Device) float64 {
 		return 0
 	}
 	return math.Min(amps, d.MaxA)
+}
+
+// A vehicle follows a new limit after some seconds (domain.md 4.6: 5 s of delay
+// and 4 s of lag). The battery, which itself takes deadTime to move, makes
+// room for it by this model, not by what was measured late.
+const (
+	vehicleDelay  = 5 * time.Second
+	vehicleLag    = 4 * time.Second
+	followsWithin = 15 * time.Second // then what it draws counts, nothing else
+)
+
+// followed is how much of a new limit a vehicle has followed by the time that a
+// battery told now will have moved, 0 to 1.
+func followed(since time.Duration) float64 {
+	moving := since + deadTime - vehicleDelay
+	if moving <= 0 {
+		return 0
+	}
+	return 1 - math.Exp(-moving.Seconds()/vehicleLag.Seconds())
+}
+
+// cuts is how much less than normal the loads draw: as measured, but for a
+// charger that was told to just now, as it is expected to. Loads without a
+// measurement count nothing: what is not known is not claimed.
+func (rd *round) cuts(devices []*Device) float64 {
+	var sum float64
+	for _, d := range devices {
+		s := rd.shares[d.Name]
+		switch {
+		case d.Kind == drivers.Battery:
+		case d.Kind == drivers.Charger && s.used && d.Commanded == nil && !d.Held:
+		case d.Kind == drivers.Charger && s.used && d.Commanded != nil && rd.in.Now.Sub(d.ChangedAt) < followsWithin:
+			sum += math.Max(d.GivenW().Or(0), s.giveW*followed(rd.in.Now.Sub(d.ChangedAt)))
+		default:
+			sum += d.GivenW().Or(0)
+		}
+	}
+	return sum
 }

@@ -48,14 +48,14 @@ func (rd *round) command(d *Device) DeviceDecision {
 	out.Action = Follow
 	switch d.Kind {
 	case drivers.Battery:
-		out.Command.PowerW = rd.batteryCommand(d, s)
+		out.Command.PowerW, out.AimW, out.ClampedBy = rd.batteryCommand(d, s)
 	case drivers.Charger:
-		out.Command.CurrentA = s.amps
+		out.Command.CurrentA, out.AimW, out.ClampedBy = s.amps, s.giveW, s.clamped
 	default:
 		if !s.inhibit {
 			out.Action = Neutral
 		}
-		out.Command.Inhibit, out.Command.OffsetK = s.inhibit, s.offsetK
+		out.Command.Inhibit, out.Command.OffsetK, out.AimW = s.inhibit, s.offsetK, s.giveW
 	}
 	return out
 }
@@ -74,45 +74,69 @@ func (rd *round) busy(d *Device) bool {
 	return false
 }
 
+// What keeps a command from its aim in a round.
+const (
+	byRamp     = "ramp"
+	byDeadband = "deadband"
+	byDwell    = "dwell"
+	byLimit    = "limit"
+)
+
 // batteryCommand moves the set-point towards the battery's share: corrected
 // by the gain that was measured, ramped, kept inside its limits, and left as
-// it is for less than the deadband.
-func (rd *round) batteryCommand(d *Device, s *share) float64 {
-	limit := d.MaxDischargeW.Or(0)
-	target := s.giveW
-	if d.Unresponsive || d.Refused {
-		target = math.Max(target, s.probeW)
-	} else if g := d.Gain; g.OK && !s.bounded {
-		// The correction alone never reaches beyond the export limit.
-		room := math.Inf(1)
-		if rd.in.Site.Point != nil {
-			room = math.Max(target, boundW(rd.in.Site.Point, -rd.in.Site.MaxExportW))
-		}
-		target = math.Min(target/clamp(g.V, lowestGain, highestGain), room)
-	}
-	target = clamp(target, 0, limit)
+// it is for less than the deadband. It returns the aim, too, and what keeps the
+// command from it.
+func (rd *round) batteryCommand(d *Device, s *share) (command, aimW float64, clampedBy string) {
+	limit, low := d.MaxDischargeW.Or(0), -rd.chargeW(d)
+	wanted := rd.corrected(d, s)
+	target := clamp(wanted, low, limit)
 	from := 0.0
 	switch {
 	case d.Commanded != nil:
 		from = d.Commanded.PowerW
 	case d.PowerW.OK:
-		from = clamp(d.PowerW.V, 0, limit)
+		from = clamp(d.PowerW.V, low, limit)
 	}
-	if rd.stands(d, s, target, from) && from <= limit {
-		return from
+	if rd.stands(d, s, target, from) && from <= limit && from >= low {
+		return from, target, byDeadband
 	}
 	step := slewW(d) * math.Max(rd.in.Period.Seconds(), 1e-3)
-	up := step
+	up, down := step, step
 	if s.bounded {
 		// Near the export limit the meter shows our own ramp late; approach it
 		// so slowly that the delay can not carry us over.
 		up = math.Min(step, math.Max(20, 0.3*(target-from)))
 	}
-	down := step
-	if s.bounded || s.barred {
+	if s.bounded || s.barred || from > limit || from < low {
 		down = math.Inf(1) // the owner's limits are obeyed at once
 	}
-	return math.Round(clamp(target, from-down, from+up))
+	if from < low {
+		up = math.Inf(1)
+	}
+	command = math.Round(clamp(target, from-down, from+up))
+	switch {
+	case math.Abs(command-target) >= 1:
+		clampedBy = byRamp
+	case target != wanted:
+		clampedBy = byLimit
+	}
+	return command, target, clampedBy
+}
+
+// corrected is a battery's share, divided by the gain that was measured.
+func (rd *round) corrected(d *Device, s *share) float64 {
+	if d.Unresponsive || d.Refused {
+		return math.Max(s.giveW, s.probeW)
+	}
+	if !d.Gain.OK || s.bounded {
+		return s.giveW
+	}
+	// The correction alone never reaches beyond the export limit.
+	room := math.Inf(1)
+	if rd.in.Site.Point != nil {
+		room = math.Max(s.giveW, boundW(rd.in.Site.Point, -rd.in.Site.MaxExportW))
+	}
+	return math.Min(s.giveW/clamp(d.Gain.V, lowestGain, highestGain), room)
 }
 
 // smallestStepW is not worth a write even while a set-point moves: the trim of

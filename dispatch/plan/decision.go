@@ -26,6 +26,9 @@ type Decision struct {
 	Slots   []SlotDecision   `json:"slots"`
 	Meters  []MeterDecision  `json:"meters"`
 	Devices []DeviceDecision `json:"devices"`
+	// Energy is how the batteries' energy is shared over the timeslots known,
+	// in the order in which it was given out.
+	Energy []EnergyShare `json:"energy,omitempty"`
 	// WouldDo is the plan for a timeslot that is only a test: shown, not done.
 	WouldDo []DeviceDecision `json:"would_do,omitempty"`
 }
@@ -67,6 +70,18 @@ type DeviceDecision struct {
 	// GiveW is the share of the target that the device is expected to give.
 	GiveW  float64 `json:"give_w"`
 	Reason Reason  `json:"reason"`
+	// AimW is the set-point that GiveW leads to; ClampedBy names what kept the
+	// command from it in this round: ramp, deadband, dwell or limit.
+	AimW      float64 `json:"aim_w"`
+	ClampedBy string  `json:"clamped_by,omitempty"`
+}
+
+// EnergyShare is what a battery's energy plan holds for one timeslot.
+type EnergyShare struct {
+	Device  string  `json:"device"`
+	EventID string  `json:"event_id"`
+	NeedWh  float64 `json:"need_wh"` // at the site's wiring, for the time left
+	KeptWh  float64 `json:"kept_wh"` // what it gets of that
 }
 
 // Reason is a stable kebab-case code. packaging/docs/reasons.md lists all.
@@ -101,6 +116,8 @@ const (
 // Reasons of devices.
 const (
 	Following      Reason = "following"
+	Charging       Reason = "charging-to-target"
+	HeldForNext    Reason = "held-for-next"
 	NotNeeded      Reason = "not-needed"
 	DeviceStale    Reason = "device-stale"
 	PowerLimit     Reason = "power-limit"
@@ -155,6 +172,8 @@ func reasonTexts() map[Reason]string {
 		NotMeasured:     "nothing was measured in this time",
 		CommandRefused:  "answers and does not take its command; its last error says why",
 		Following:       "gives its share",
+		Charging:        "takes what the site would give beyond the target",
+		HeldForNext:     "stays as it is, since the next timeslot is near",
 		NotNeeded:       "others give enough",
 		DeviceStale:     "no recent reading, so no command; the last one runs out",
 		PowerLimit:      "at its power limit",

@@ -131,10 +131,13 @@ func TestStaleBatteryStillCountsForTheExportLimit(t *testing.T) {
 	in.add(hvac()) // 3500 W, and 6000 - 4000 are left
 	in.held(4000)
 	in.device("battery").Fresh = false
+	// What it gives is part of what the meter shows.
+	in.Site.Point.UncontrolledW, in.Site.Point.UncontrolledLowW = drivers.Some(2000), drivers.Some(2000)
 	if got := deviceOf(t, Round(in), "hvac"); got.Action != Neutral {
 		t.Errorf("lease in force: got %+v, want neutral", got)
 	}
 	in.device("battery").Commanded = nil
+	in.Site.Point.UncontrolledW, in.Site.Point.UncontrolledLowW = drivers.Some(6000), drivers.Some(6000)
 	if got := deviceOf(t, Round(in), "hvac"); got.Action != Follow {
 		t.Errorf("lease run out: got %+v, want it to take over", got)
 	}

@@ -70,6 +70,14 @@ type Policy struct {
 	CommunicationTest string        `json:"communication_test"`
 	OnMissing         string        `json:"on_missing"`
 	Release           time.Duration `json:"release"`
+	// ReleaseLoads is over what time three or more thermostats and relays are
+	// let go one after another; ReleaseRandom is the longest that a site waits
+	// before its loads go back, each its own time.
+	ReleaseLoads  time.Duration `json:"release_loads,omitempty"`
+	ReleaseRandom time.Duration `json:"release_random,omitempty"`
+	// ChargeToTarget lets batteries take what the site would give beyond the
+	// target (domain.md 4.3: in a timeslot only as a correction, if allowed).
+	ChargeToTarget bool `json:"charge_to_target,omitempty"`
 }
 
 // The policy's words.
@@ -128,7 +136,9 @@ type Device struct {
 	SoC           drivers.Opt `json:"soc"`
 	CapacityWh    drivers.Opt `json:"capacity_wh"`
 	MaxDischargeW drivers.Opt `json:"max_discharge_w"`
+	MaxChargeW    drivers.Opt `json:"max_charge_w,omitzero"`
 	TemperatureC  drivers.Opt `json:"temperature_c"`
+	SetpointC     drivers.Opt `json:"setpoint_c,omitzero"` // as the device shows it
 	Connected     bool        `json:"connected"`
 	// NormalW is what a load draws when it is left alone: the mean of its last
 	// minute before it was commanded.
@@ -160,6 +170,10 @@ type Event struct {
 	// row: what the reference "relative" compares with.
 	PreLoadW drivers.Opt `json:"pre_load_w"`
 	PreStart time.Time   `json:"pre_start,omitzero"` // start of that first timeslot
+	// BaselineW is the estimated baseline of the site's net load now, fixed
+	// before the start from what was measured before it; unknown where there is
+	// too little history: then the load before the timeslot counts.
+	BaselineW drivers.Opt `json:"baseline_w,omitzero"`
 	// The running settlement interval, measured so far.
 	IntervalTargetWh    float64 `json:"interval_target_wh"`
 	IntervalDeliveredWh float64 `json:"interval_delivered_wh"`

@@ -15,6 +15,7 @@ type round struct {
 	out        Decision
 	candidates map[string][]*dispatch.Record // by meter id
 	shares     map[string]*share             // by device name
+	plans      map[string][]claim            // of batteries' energy, by device name
 	granted    float64                       // W by which released chargers may rise in this round
 }
 
@@ -31,12 +32,13 @@ type share struct {
 	bounded bool
 	barred  bool    // a battery that may give nothing at all
 	probeW  float64 // what one that does not follow is told all the same
+	clamped string  // what kept a charger's limit from its aim
 }
 
 // Round decides what every device should do now. It changes nothing in its
 // input and gives the same decision for the same input.
 func Round(in Input) Decision {
-	rd := &round{in: &in, candidates: map[string][]*dispatch.Record{}, shares: map[string]*share{}}
+	rd := &round{in: &in, candidates: map[string][]*dispatch.Record{}, shares: map[string]*share{}, plans: map[string][]claim{}}
 	rd.out.Now = in.Now
 	for i := range in.Devices {
 		rd.shares[in.Devices[i].Name] = &share{reason: rd.restReason(&in.Devices[i])}
@@ -113,22 +115,16 @@ func (rd *round) serve(d demand) {
 		rd.serveRelease(d)
 		return
 	}
-	w := weight(m, d.ev, rd.in.Now)
+	l := levelOf(m, d.ev, rd.in.Now)
 	wantW := rd.raise(d)
-	aimW := wantW
-	if !math.IsInf(aimW, 0) && d.state == dispatch.Active {
-		aimW += trimW(d.ev, d.rec.End, rd.in.Now, rd.largestW(m))
-		if w > 0 {
-			aimW += w * (m.Point.UncontrolledW.V - d.ev.PreLoadW.V)
-		}
-	}
+	aim := rd.aimOf(d, l, wantW)
 	bound, boundReason := rd.bound(d)
-	limited := aimW > bound
-	aimW = clamp(aimW, 0, bound)
-	givenW, deviceReason := rd.allocate(d, aimW, limited)
+	aim.bounded = aim.w > bound
+	aim.w, aim.steadyW = math.Min(aim.w, bound), clamp(aim.steadyW, 0, bound)
+	givenW, deviceReason := rd.allocate(d, aim)
 
-	md := MeterDecision{ID: m.ID, State: d.state, PlannedW: givenW, EventID: d.rec.EventID, Reference: referenceInUse(m, w),
-		BaselineW: baseline(m, w, d.ev), DeliveredW: rd.deliveredW(m, w, d.ev), Reason: OnTarget}
+	md := MeterDecision{ID: m.ID, State: d.state, PlannedW: givenW, EventID: d.rec.EventID, Reference: l.by,
+		BaselineW: l.baseline(m), DeliveredW: rd.deliveredW(m, l), Reason: OnTarget}
 	md.TargetW = math.Min(wantW, math.Min(givenW, bound))
 	if !math.IsInf(d.wantW, 0) {
 		md.AskedW = drivers.Some(d.wantW)
@@ -136,9 +132,47 @@ func (rd *round) serve(d demand) {
 	if !math.IsInf(wantW, 0) {
 		md.TargetW = wantW
 	}
-	rd.explainShort(&md, d, aimW, givenW, limited, boundReason, deviceReason)
+	rd.explainShort(&md, d, aim.w, givenW, aim.bounded, boundReason, deviceReason)
 	rd.out.Meters = append(rd.out.Meters, md)
 	rd.mark(d.rec.EventID, d.state, md.Reason)
+}
+
+// aim is what the devices of a demand must give together, in W.
+type aim struct {
+	w       float64
+	steadyW float64 // without a trim downwards: what slow devices go by
+	bounded bool    // a cap or the export limit keeps it from being more
+	tracked bool    // it moves with the load that nobody controls
+}
+
+// aimOf is what the devices must give so that the meter shows its level less
+// wantW: the target, the drift of the site, less what devices of other meters
+// give at the same point already, and the trim of the settlement interval.
+func (rd *round) aimOf(d demand, l level, wantW float64) aim {
+	a := aim{w: wantW, steadyW: wantW, tracked: l.weight > 0}
+	if math.IsInf(wantW, 0) {
+		return a
+	}
+	a.w += l.driftW(d.meter) - l.weight*rd.givenBesideW(d.meter)
+	a.steadyW = a.w
+	if d.state == dispatch.Active {
+		trim := trimW(d.ev, d.rec.End, rd.in.Now, rd.trimLimitW(d.meter))
+		a.w += trim
+		a.steadyW += math.Max(0, trim)
+	}
+	return a
+}
+
+// givenBesideW is what commanded devices give that do not serve the meter.
+func (rd *round) givenBesideW(m *Meter) float64 {
+	var sum float64
+	for i := range rd.in.Devices {
+		d := &rd.in.Devices[i]
+		if d.Kind.Dispatched() && d.Commanded != nil && !rd.serves(d, m.ID) {
+			sum += d.GivenW().Or(0)
+		}
+	}
+	return sum
 }
 
 // explainShort sets by how much the plan falls short of what is asked and why.
@@ -214,30 +248,33 @@ func (rd *round) meterSilent(m *Meter) bool {
 	return !m.Device && m.Point != nil && !m.Point.Fresh
 }
 
-func referenceInUse(m *Meter, w float64) Reference {
-	if w > 0 {
-		return Relative
-	}
-	return ByDevice
-}
+// trimShareOfPower is the largest trim, as a share of the batteries' power
+// (domain.md 4.4: 20 %).
+const trimShareOfPower = 0.2
 
-// largestW is the largest power that the meter's devices handle, for the trim.
-func (rd *round) largestW(m *Meter) float64 {
-	var sum float64
+// trimLimitW is the largest trim. Loads that are on or off average out over the
+// interval: they are trimmed by the size of one.
+func (rd *round) trimLimitW(m *Meter) float64 {
+	var battery, coarse float64
 	for _, name := range m.Devices {
-		if d := rd.in.device(name); d != nil && d.Kind == drivers.Battery {
-			sum += d.MaxDischargeW.Or(0)
-		} else if d != nil {
-			sum += d.NormalW.Or(d.RatedW)
+		switch d := rd.in.device(name); {
+		case d == nil:
+		case d.Kind == drivers.Battery:
+			battery += d.MaxDischargeW.Or(0)
+		default:
+			coarse = math.Max(coarse, d.NormalW.Or(d.RatedW))
 		}
 	}
-	return sum
+	if battery > 0 {
+		return trimShareOfPower * battery
+	}
+	return coarse
 }
 
-// deliveredW is what is measured now against the reference in use.
-func (rd *round) deliveredW(m *Meter, w float64, ev Event) drivers.Opt {
-	if w > 0 {
-		return drivers.Some(baseline(m, w, ev).V - m.Point.LoadW.V)
+// deliveredW is what is measured now against the level in use.
+func (rd *round) deliveredW(m *Meter, l level) drivers.Opt {
+	if l.weight > 0 && m.Point.Fresh {
+		return drivers.Some(l.baseline(m).V - m.Point.LoadW.V)
 	}
 	var sum float64
 	known := false
@@ -286,7 +323,7 @@ func (rd *round) boundAt(m *Meter, pt *Point, floor float64) float64 {
 		return math.Max(rd.inForce(m), math.Max(0, -floor))
 	}
 	// What other devices give already lowers the same load.
-	return math.Max(0, boundW(pt, floor)-rd.givenByOthers(m))
+	return math.Max(0, boundW(pt, floor)-rd.givenByOthers(m, pt))
 }
 
 // inForce is what the batteries of a meter are commanded to give.
@@ -302,18 +339,21 @@ func (rd *round) inForce(m *Meter) float64 {
 }
 
 // givenByOthers is what devices give that m has no say in: those of other
-// meters, batteries that work by themselves, and one whose command still
-// stands though it can not be read.
-func (rd *round) givenByOthers(m *Meter) float64 {
+// meters, and batteries that work by themselves. One that can not be read is
+// part of what a meter shows; where the meter is silent, too, its command still
+// stands.
+func (rd *round) givenByOthers(m *Meter, pt *Point) float64 {
 	var sum float64
 	for i := range rd.in.Devices {
 		d := &rd.in.Devices[i]
 		s := rd.shares[d.Name]
 		switch {
-		case d.Kind == drivers.Battery && !d.Fresh && d.Commanded != nil:
-			sum += math.Max(0, d.Commanded.PowerW)
+		case d.Kind == drivers.Battery && !d.Fresh:
+			if d.Commanded != nil && !pt.Fresh {
+				sum += math.Max(0, d.Commanded.PowerW)
+			}
 		case rd.serves(d, m.ID) && d.Fresh:
-		case d.Kind == drivers.Battery && d.Fresh:
+		case d.Kind == drivers.Battery:
 			sum += math.Max(s.giveW, d.PowerW.Or(0))
 		default:
 			sum += s.giveW

@@ -124,10 +124,10 @@ func TestRelativeReferenceHoldsTheLoadBeforeTheTimeslotLessTheTarget(t *testing.
 func TestTrimCatchesUpWithinTheInterval(t *testing.T) {
 	ev := Event{IntervalTargetWh: 100, IntervalDeliveredWh: 80}
 	now := t0.Add(10 * time.Minute) // five minutes of the interval are left
-	if got, want := trimW(ev, t0.Add(time.Hour), now, 5000), 0.5*20*12.0; math.Abs(got-want) > 1e-9 {
+	if got, want := trimW(ev, t0.Add(time.Hour), now, 1000), 20*12.0; math.Abs(got-want) > 1e-9 {
 		t.Errorf("got %v W, want %v", got, want)
 	}
-	if got := trimW(Event{IntervalTargetWh: 1000}, t0.Add(time.Hour), now, 5000); got != 1000 {
+	if got := trimW(Event{IntervalTargetWh: 1000}, t0.Add(time.Hour), now, 1000); got != 1000 {
 		t.Errorf("got %v W, want it held to 1000", got)
 	}
 }

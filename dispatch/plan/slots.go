@@ -19,7 +19,8 @@ type demand struct {
 	wantW     float64 // after caps, +Inf for "all"
 	raised    []*dispatch.Record
 	releasing bool
-	fraction  float64 // of wantW, while releasing
+	fraction  float64       // of wantW, while releasing
+	gone      time.Duration // since the end, while releasing
 }
 
 // classify gives every timeslot its state and every meter its candidates.
@@ -80,6 +81,8 @@ func (rd *round) lead(r *dispatch.Record, m *Meter) time.Duration {
 		d := rd.in.device(name)
 		switch {
 		case d == nil:
+		case d.Kind == drivers.Battery && rd.shortOfEnergy(d, r):
+			// What it gives before the start is missing in the timeslot.
 		case d.Kind == drivers.Battery:
 			slew += slewW(d)
 			most += d.MaxDischargeW.Or(0)
@@ -92,6 +95,12 @@ func (rd *round) lead(r *dispatch.Record, m *Meter) time.Duration {
 		longest = max(longest, deadTime+time.Duration(target/slew*float64(time.Second)))
 	}
 	return min(longest, time.Minute)
+}
+
+// shortOfEnergy tells whether a battery has not got what a timeslot needs of it.
+func (rd *round) shortOfEnergy(d *Device, r *dispatch.Record) bool {
+	energy := usableWh(d, rd.reserve(d, r))
+	return energy.OK && energy.V < math.Min(rd.needW(d, r), d.MaxDischargeW.Or(0))*r.End.Sub(r.Start).Hours()
 }
 
 // deadTime is how long devices typically take before they move at all
@@ -149,8 +158,7 @@ func (rd *round) demandOf(m *Meter, cands []*dispatch.Record) demand {
 // release finds the timeslot that ended last, while its release lasts: a
 // cancelled one ends when we learn of it (domain.md 2.2).
 func (rd *round) release(m *Meter) (demand, bool) {
-	window := rd.in.Policy.Release
-	if window <= 0 || rd.in.Stopped {
+	if rd.in.Policy.Release <= 0 || rd.in.Stopped {
 		return demand{}, false
 	}
 	var best demand
@@ -166,12 +174,15 @@ func (rd *round) release(m *Meter) (demand, bool) {
 			end = r.CancelledAt
 		}
 		gone := rd.in.Now.Sub(end)
-		if gone < 0 || gone >= window || !end.After(bestEnd) {
+		if gone < 0 || !end.After(bestEnd) {
+			continue
+		}
+		if gone >= rd.releaseWindow(m, r) && (gone >= nextNear || !rd.nextSoon(m)) {
 			continue
 		}
 		bestEnd = end
-		best = demand{meter: m, rec: r, rank: *r, ev: ev, wantW: ev.LastTargetW, releasing: true,
-			fraction: 1 - float64(gone)/float64(window)}
+		best = demand{meter: m, rec: r, rank: *r, ev: ev, wantW: ev.LastTargetW, releasing: true, gone: gone,
+			fraction: math.Max(0, 1-float64(gone)/float64(rd.in.Policy.Release))}
 	}
 	return best, !bestEnd.IsZero()
 }

@@ -66,29 +66,59 @@ func boundW(pt *Point, floor float64) float64 {
 // power (domain.md 4.1, "decaying to device mode").
 const relativeFade = time.Hour
 
-// weight says how much the load before the timeslot counts now, 0 to 1.
-func weight(m *Meter, ev Event, now time.Time) float64 {
-	if m.Device || m.Reference == ByDevice || !ev.PreLoadW.OK || !usable(m.Point) {
-		return 0
-	}
-	gone := now.Sub(ev.PreStart)
-	if gone <= 0 {
-		return 1
-	}
-	return math.Max(0, 1-float64(gone)/float64(relativeFade))
+// level is what a utility meter is compared with: the load that the site would
+// have without us, and how much that counts against the devices' own power.
+type level struct {
+	by     Reference
+	loadW  float64
+	weight float64 // 0: the devices' own power alone
 }
 
-// usable tells whether a point can be tracked now.
+// levelOf is the level that a meter's target is measured against now: the
+// baseline that was estimated before the timeslot, else the load before it,
+// fading (domain.md 4.1).
+func levelOf(m *Meter, ev Event, now time.Time) level {
+	if m.Device || m.Reference == ByDevice || !usable(m.Point) {
+		return level{by: ByDevice}
+	}
+	if m.Reference == ByBaseline && ev.BaselineW.OK {
+		return level{by: ByBaseline, loadW: ev.BaselineW.V, weight: 1}
+	}
+	if !ev.PreLoadW.OK {
+		return level{by: ByDevice}
+	}
+	w := 1.0
+	if gone := now.Sub(ev.PreStart); gone > 0 {
+		w = math.Max(0, 1-float64(gone)/float64(relativeFade))
+	}
+	if w == 0 {
+		return level{by: ByDevice}
+	}
+	return level{by: Relative, loadW: ev.PreLoadW.V, weight: w}
+}
+
+// usable tells whether a point can be tracked now: also for a while after its
+// meter fell silent, by the last load of others and what our own devices
+// measure (domain.md 4.5: then the share is held).
 func usable(pt *Point) bool {
-	return pt != nil && pt.Fresh && pt.LoadW.OK && pt.UncontrolledW.OK
+	return pt != nil && pt.UncontrolledW.OK && (pt.Fresh && pt.LoadW.OK || !pt.Fresh && pt.Age <= meterForgotten)
 }
 
-// baseline estimates the net load that the meter would show without us.
-func baseline(m *Meter, w float64, ev Event) drivers.Opt {
+// baseline is the net load in W that the meter is taken to show without us.
+func (l level) baseline(m *Meter) drivers.Opt {
 	if m.Device || !usable(m.Point) {
 		return drivers.Opt{}
 	}
-	return drivers.Some(w*ev.PreLoadW.Or(0) + (1-w)*m.Point.UncontrolledW.V)
+	return drivers.Some(l.weight*l.loadW + (1-l.weight)*m.Point.UncontrolledW.V)
+}
+
+// driftW is how far the site has left its level by itself: what the devices
+// must give beyond the target for the meter to show the level less the target.
+func (l level) driftW(m *Meter) float64 {
+	if l.weight == 0 {
+		return 0
+	}
+	return l.weight * (m.Point.UncontrolledW.V - l.loadW)
 }
 
 // SettlementInterval is the grid that energy is settled on (domain.md 3).
@@ -97,9 +127,15 @@ const SettlementInterval = 15 * time.Minute
 // trimFloor keeps the trim from acting on the last seconds of an interval.
 const trimFloor = time.Minute
 
+// trimShare is how much of what the running settlement interval has missed or
+// exceeded is made up for in the time left. Domain.md 4.4 has one half: then a
+// third is still missing when the last minute begins, with all of it a tenth.
+const trimShare = 1.0
+
 // trimW corrects for what the running settlement interval has missed or
-// exceeded so far: half of it, over the time that is left (domain.md 4.4).
-func trimW(ev Event, end, now time.Time, largestW float64) float64 {
+// exceeded so far, over the time that is left, by limitW at most (domain.md
+// 4.4).
+func trimW(ev Event, end, now time.Time, limitW float64) float64 {
 	left := now.Truncate(SettlementInterval).Add(SettlementInterval).Sub(now)
 	if toEnd := end.Sub(now); toEnd < left {
 		left = toEnd
@@ -108,8 +144,7 @@ func trimW(ev Event, end, now time.Time, largestW float64) float64 {
 		left = trimFloor
 	}
 	missingWh := ev.IntervalTargetWh - ev.IntervalDeliveredWh
-	limit := math.Min(1000, 0.2*largestW)
-	return clamp(0.5*missingWh/left.Hours(), -limit, limit)
+	return clamp(trimShare*missingWh/left.Hours(), -limitW, limitW)
 }
 
 func clamp(v, low, high float64) float64 {

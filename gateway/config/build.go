@@ -220,6 +220,9 @@ func (p *parser) policy(b *block) {
 		CommunicationTest: b.text("communication_test"),
 		OnMissing:         b.text("on_missing"),
 		Release:           b.duration("release"),
+		ReleaseLoads:      b.duration("release_loads"),
+		ReleaseRandom:     b.duration("release_random"),
+		ChargeToTarget:    b.flag("charge_to_target"),
 	}
 }
 

@@ -142,6 +142,9 @@ type Policy struct {
 	CommunicationTest string  // dry-run | ignore | actuate
 	OnMissing         string  // execute | drop
 	Release           time.Duration
+	ReleaseLoads      time.Duration // over which three or more thermostats and relays are let go in turn
+	ReleaseRandom     time.Duration // the longest that a site waits before its loads go back
+	ChargeToTarget    bool          // batteries take what would be given beyond the target
 }
 
 // HTTP is the local interface.

@@ -184,6 +184,9 @@ func policyKeys() section {
 			{name: "communication_test", shape: asEnum, def: "dry-run", values: []string{"dry-run", "ignore", "actuate"}, doc: "What to do in a communication test: plan and show it, leave it, or really actuate."},
 			{name: "on_missing", shape: asEnum, def: "execute", values: []string{"execute", "drop"}, doc: "A timeslot that Leap no longer lists and never cancelled: execute it, or drop it."},
 			{name: "release", shape: asDuration, def: "2m", span: between(0, 3600), doc: "Devices go back to normal over this time after a timeslot; 0s is at once."},
+			{name: "release_loads", shape: asDuration, def: "75m", span: between(0, 5400), doc: "Three or more thermostats and relays are let go one after another over this time, the neediest room first, so that they do not all start at once; fewer go back within release."},
+			{name: "release_random", shape: asDuration, def: "0s", span: between(0, 1800), doc: "A site waits a time of its own, up to this, before its chargers and loads go back, so that a fleet does not step. 0s is no wait."},
+			{name: "charge_to_target", shape: asFlag, def: "false", doc: "In a timeslot batteries may charge what the site would give beyond the target. The energy serves later; a program that pays beyond the target pays less. Only for meters whose reference is baseline or relative."},
 		}}
 }
 

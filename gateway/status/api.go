@@ -81,9 +81,13 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	round, ok := s.opt.Explain.Explain(at)
-	if !ok {
-		problem(w, http.StatusNotFound, "no round is kept for "+at.Format(time.RFC3339))
+	round, err := s.opt.Explain.Explain(at)
+	switch {
+	case errors.Is(err, ErrNotKept):
+		problem(w, http.StatusNotFound, err.Error())
+		return
+	case err != nil:
+		problem(w, http.StatusInternalServerError, "explain: "+err.Error())
 		return
 	}
 	writeRaw(w, round)

@@ -20,8 +20,9 @@ const (
 
 const acceptedTimes = `RFC 3339 ("2026-07-14T17:00:00Z"), "now", or relative to now ("-90s", "-15m", "-1h", "-7d", "+2h")`
 
-// parseTime reads a time parameter. An empty text is not a time.
-func parseTime(name, text string, now time.Time) (time.Time, error) {
+// ParseTime reads a time parameter as the interface takes it: RFC 3339, "now",
+// or relative to now as -15m or -7d. An empty text is not a time.
+func ParseTime(name, text string, now time.Time) (time.Time, error) {
 	if text == "now" {
 		return now.UTC(), nil
 	}
@@ -93,7 +94,7 @@ func timeParam(q url.Values, name string, now, def time.Time) (time.Time, error)
 	if !q.Has(name) {
 		return def, nil
 	}
-	return parseTime(name, q.Get(name), now)
+	return ParseTime(name, q.Get(name), now)
 }
 
 // window reads from and to, with their defaults.

@@ -22,7 +22,7 @@ func TestTimeParam(t *testing.T) {
 		"2026-07-14T14:00:00+02:00": noon(),
 		"2026-07-14T14:00:00 02:00": noon(), // an unescaped +
 	} {
-		got, err := parseTime("from", text, noon())
+		got, err := ParseTime("from", text, noon())
 		if err != nil || !got.Equal(want) || got.Location() != time.UTC {
 			t.Errorf("%q: got %v %v, want %v", text, got, err, want)
 		}
@@ -31,7 +31,7 @@ func TestTimeParam(t *testing.T) {
 		"", "yesterday", "1h", "-", "+", "-h", "--1h", "-+1h", "-1", "-1e9h", "-99999d", "-999999h", "2026-07-14", "2026-13-01T00:00:00Z",
 		"2026-07-14T17:00:00", "1720972800", "0001-01-01T00:00:00Z", "-1.5d", "NaN", "-9223372036854775808ns",
 	} {
-		got, err := parseTime("from", text, noon())
+		got, err := ParseTime("from", text, noon())
 		if err == nil {
 			t.Errorf("%q was taken as %v", text, got)
 			continue
@@ -95,7 +95,7 @@ func FuzzTimeParam(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := parseTime("at", text, noon())
+		got, err := ParseTime("at", text, noon())
 		if err != nil {
 			if !strings.Contains(err.Error(), "parameter at") {
 				t.Errorf("%q: the error names no parameter: %v", text, err)
@@ -106,7 +106,7 @@ func FuzzTimeParam(f *testing.F) {
 			t.Errorf("%q: %v is out of range or not UTC", text, got)
 		}
 		// What was taken can be written and read again.
-		again, err := parseTime("at", got.Format(time.RFC3339Nano), noon())
+		again, err := ParseTime("at", got.Format(time.RFC3339Nano), noon())
 		if err != nil || !again.Equal(got) {
 			t.Errorf("%q: %v came back as %v %v", text, got, again, err)
 		}

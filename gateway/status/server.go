@@ -51,9 +51,13 @@ type LoadSource interface {
 
 // Explainer gives the decision of one round.
 type Explainer interface {
-	// Explain returns the round that was in force at a time, false when none is kept.
-	Explain(at time.Time) (json.RawMessage, bool)
+	// Explain returns the round that was in force at a time, ErrNotKept when
+	// there is none.
+	Explain(at time.Time) (json.RawMessage, error)
 }
+
+// ErrNotKept: nothing is kept of the time that was asked for.
+var ErrNotKept = errors.New("no round is kept")
 
 // Health says how the gateway is, with the reasons where it is not well.
 type Health interface {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -65,8 +66,14 @@ func (f *fakeSite) call(what string) error {
 	return f.stopErr
 }
 
-func (f *fakeSite) Explain(at time.Time) (json.RawMessage, bool) {
-	return json.RawMessage(`{"round":"` + stamp(at) + `"}`), at.Before(noon().Add(time.Second))
+func (f *fakeSite) Explain(at time.Time) (json.RawMessage, error) {
+	switch {
+	case at.Year() < 2000:
+		return nil, errors.New("disk is gone")
+	case at.After(noon()):
+		return nil, fmt.Errorf("%w for %s", ErrNotKept, stamp(at))
+	}
+	return json.RawMessage(`{"round":"` + stamp(at) + `"}`), nil
 }
 
 func (f *fakeSite) Healthy() (bool, []string) { return f.sick == nil, f.sick }

@@ -26,7 +26,7 @@ type site struct {
 
 func (s *site) Timeslots(_, _ time.Time) []status.Timeslot { return sample(s.now).Next }
 func (s *site) Report(string) (status.Report, bool)        { return status.Report{}, false }
-func (s *site) Explain(time.Time) (json.RawMessage, bool)  { return nil, false }
+func (s *site) Explain(time.Time) (json.RawMessage, error) { return nil, status.ErrNotKept }
 func (s *site) Healthy() (bool, []string)                  { return true, nil }
 func (s *site) Ready() (bool, []string)                    { return true, nil }
 func (s *site) Stop(actor string) error                    { return s.latch("stop "+actor, true) }

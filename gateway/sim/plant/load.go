@@ -147,3 +147,28 @@ func (v *PV) PowerW() float64 {
 	}
 	return v.peakW * sun * math.Max(0.15, 1-math.Abs(v.cloud))
 }
+
+// Motor is a load that cycles, as a compressor of a cold store does.
+type Motor struct {
+	powerW  float64
+	period  time.Duration
+	elapsed time.Duration
+}
+
+// NewMotor returns a motor of powerW that runs the first half of each period
+// (domain.md 4.6: 2.5 kW, 420 s), at a place in its period that follows from
+// the seed.
+func NewMotor(powerW float64, period time.Duration, seed int64) *Motor {
+	return &Motor{powerW: powerW, period: period, elapsed: time.Duration(newRand(seed, 4).Float64() * float64(period))}
+}
+
+// Step moves the motor forward.
+func (m *Motor) Step(dt time.Duration) { m.elapsed += dt }
+
+// PowerW returns the consumption.
+func (m *Motor) PowerW() float64 {
+	if m.period > 0 && m.elapsed%m.period < m.period/2 {
+		return m.powerW
+	}
+	return 0
+}
