@@ -26,8 +26,13 @@ func (rd *round) allocate(d demand, a aim) (float64, Reason) {
 		// For voluntary timeslots comfort is not spent where a battery serves
 		// (domain.md 4.3: "stop after (b)").
 		cutW += rd.comfort(devices, a, batteryW, rd.sustainedW(devices, d.rec, d.rec.End))
+	} else {
+		rd.keepYoung(devices)
 	}
 	nowW := rd.cuts(devices)
+	if forgotten(d.meter.Point) || forgotten(rd.in.Site.Point) {
+		nowW = math.Max(0, nowW) // what loads draw more says nothing of the site
+	}
 	restW := a.w - nowW
 	if !a.tracked || d.state != dispatch.Active {
 		restW = math.Max(0, restW)
@@ -47,13 +52,12 @@ const chargerRoom = 0.3
 // devicesOf returns the meter's devices that can be commanded now.
 func (rd *round) devicesOf(m *Meter) []*Device {
 	var ds []*Device
-	for _, name := range m.Devices {
-		d := rd.in.device(name)
-		if d == nil || !d.Kind.Dispatched() {
+	for _, d := range rd.of(m) {
+		if !d.Kind.Dispatched() {
 			continue
 		}
 		if !d.Fresh {
-			rd.shares[name].reason = DeviceStale
+			rd.share(d).reason = DeviceStale
 			continue
 		}
 		ds = append(ds, d)
@@ -85,7 +89,7 @@ func (rd *round) raise(d demand) float64 {
 // spareW is the power beyond want that a battery can give to the lower-ranked
 // timeslot until its end, after the winner has all that it needs.
 func (rd *round) spareW(dev *Device, lower *dispatch.Record, want float64) float64 {
-	p, _ := rd.affordable(dev, lower, lower.End)
+	p := rd.affordable(dev, lower, lower.End).power
 	limit := dev.MaxDischargeW.Or(0)
 	energy := usableWh(dev, rd.reserve(dev, lower))
 	if !energy.OK {

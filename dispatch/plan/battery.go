@@ -11,14 +11,14 @@ import (
 // reachable is the power that a battery can be counted on for: what it can
 // afford, and no more than it gives where it does not follow its command.
 func (rd *round) reachable(d *Device, r *dispatch.Record, end time.Time) (float64, Reason) {
-	p, why := rd.affordable(d, r, end)
+	a := rd.affordable(d, r, end)
 	switch {
 	case d.Refused:
-		return math.Min(p, math.Max(0, d.PowerW.Or(0))), CommandRefused
+		return math.Min(a.power, math.Max(0, d.PowerW.Or(0))), CommandRefused
 	case d.Unresponsive:
-		return math.Min(p, math.Max(0, d.PowerW.Or(0))), NoResponse
+		return math.Min(a.power, math.Max(0, d.PowerW.Or(0))), NoResponse
 	}
-	return p, why
+	return a.power, a.reason
 }
 
 // batteryPower is what the batteries can hold until end, and what limits them.
@@ -47,15 +47,10 @@ func (rd *round) batteryPower(devices []*Device, r *dispatch.Record, end time.Ti
 func (rd *round) sustainedW(devices []*Device, r *dispatch.Record, end time.Time) float64 {
 	var sum float64
 	for _, dev := range devices {
-		if dev.Kind != drivers.Battery {
-			continue
+		if dev.Kind == drivers.Battery {
+			p, _ := rd.reachable(dev, r, end)
+			sum += math.Min(p, rd.affordable(dev, r, end).evenW)
 		}
-		most, _ := rd.reachable(dev, r, end)
-		if energy := usableWh(dev, rd.reserve(dev, r)); energy.OK {
-			left := math.Max(end.Sub(later(rd.in.Now, r.Start)).Hours(), SettlementInterval.Hours())
-			most = math.Min(most, math.Max(0, energy.V-rd.keptWh(dev, r))/left)
-		}
-		sum += most
 	}
 	return sum
 }
@@ -69,8 +64,8 @@ func (rd *round) batteries(devices []*Device, r *dispatch.Record, end time.Time,
 	for _, dev := range devices {
 		if dev.Kind == drivers.Battery {
 			p, _ := rd.reachable(dev, r, end)
-			fixed += rd.shares[dev.Name].giveW
-			spare += math.Max(0, p-rd.shares[dev.Name].giveW)
+			fixed += rd.share(dev).giveW
+			spare += math.Max(0, p-rd.share(dev).giveW)
 			room += rd.chargeW(dev)
 		}
 	}
@@ -82,7 +77,7 @@ func (rd *round) batteries(devices []*Device, r *dispatch.Record, end time.Time,
 		if dev.Kind != drivers.Battery {
 			continue
 		}
-		s := rd.shares[dev.Name]
+		s := rd.share(dev)
 		p, why := rd.reachable(dev, r, end)
 		if left := math.Max(0, p-s.giveW); left > 0 && spare > 0 {
 			s.giveW += more * left / spare
@@ -109,7 +104,7 @@ func (rd *round) batteries(devices []*Device, r *dispatch.Record, end time.Time,
 // probe sets what a battery that does not follow is told all the same, and
 // whether one may give anything at all.
 func (rd *round) probe(dev *Device, s *share, r *dispatch.Record, end time.Time, restW float64) {
-	afford, _ := rd.affordable(dev, r, end)
+	afford := rd.affordable(dev, r, end).power
 	s.barred, s.probeW = s.giveW <= 0 && afford == 0, 0
 	if (dev.Unresponsive || dev.Refused) && !s.barred {
 		s.probeW = math.Max(0, math.Min(math.Min(afford, restW), probeW))

@@ -29,7 +29,7 @@ func (rd *round) chargers(devices []*Device, aimW, batteryW float64, committed, 
 		if d.Kind != drivers.Charger {
 			continue
 		}
-		s := rd.shares[d.Name]
+		s := rd.share(d)
 		normal := d.NormalW.Or(0)
 		if normal < chargingW {
 			if !s.used {
@@ -156,7 +156,7 @@ func followed(since time.Duration) float64 {
 func (rd *round) cuts(devices []*Device) float64 {
 	var sum float64
 	for _, d := range devices {
-		s := rd.shares[d.Name]
+		s := rd.share(d)
 		switch {
 		case d.Kind == drivers.Battery:
 		case d.Kind == drivers.Charger && s.used && d.Commanded == nil && !d.Held:

@@ -28,7 +28,7 @@ const (
 
 // command turns a device's share into what it shall be told.
 func (rd *round) command(d *Device) DeviceDecision {
-	s := rd.shares[d.Name]
+	s := rd.share(d)
 	out := DeviceDecision{Name: d.Name, Action: Neutral, GiveW: s.giveW, Reason: s.reason}
 	switch {
 	case !d.Kind.Dispatched():
@@ -65,9 +65,8 @@ func (rd *round) busy(d *Device) bool {
 	if d.Commanded != nil {
 		return true
 	}
-	for i := range rd.in.Meters {
-		m := &rd.in.Meters[i]
-		if len(rd.candidates[m.ID]) > 0 && rd.serves(d, m.ID) {
+	for _, m := range rd.serving[rd.deviceAt[d.Name]] {
+		if len(rd.candidates[m]) > 0 {
 			return true
 		}
 	}
@@ -113,7 +112,11 @@ func (rd *round) batteryCommand(d *Device, s *share) (command, aimW float64, cla
 	if from < low {
 		up = math.Inf(1)
 	}
-	command = math.Round(clamp(target, from-down, from+up))
+	command = clamp(target, from-down, from+up)
+	if s.bounded {
+		command = math.Floor(command) // never a watt beyond the limit
+	}
+	command = math.Round(command)
 	switch {
 	case math.Abs(command-target) >= 1:
 		clampedBy = byRamp

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"maps"
 	"time"
 
 	"nominald/dispatch"
@@ -132,6 +133,7 @@ const (
 	Shifted        Reason = "set-point-shifted"
 	MaxOffReached  Reason = "max-off-reached"
 	MinOn          Reason = "min-on"
+	MinOff         Reason = "min-off"
 	ComfortLimit   Reason = "comfort-limit"
 	NoResponse     Reason = "no-response"
 	CommandRefused Reason = "command-refused"
@@ -146,7 +148,16 @@ func ReasonText(r Reason) string { return reasonTexts()[r] }
 // Reasons returns every code with its text, for the documentation.
 func Reasons() map[Reason]string { return reasonTexts() }
 
+// reasonTexts are all of them.
 func reasonTexts() map[Reason]string {
+	all := map[Reason]string{}
+	for _, texts := range []map[Reason]string{meterTexts(), deviceTexts(), stateTexts()} {
+		maps.Copy(all, texts)
+	}
+	return all
+}
+
+func meterTexts() map[Reason]string {
 	return map[Reason]string{
 		OnTarget:        "the target is planned for in full",
 		Idle:            "no timeslot runs",
@@ -170,30 +181,40 @@ func reasonTexts() map[Reason]string {
 		Behind:          "devices are on their way to the target",
 		UnderDelivered:  "less is measured than the devices were asked for",
 		NotMeasured:     "nothing was measured in this time",
-		CommandRefused:  "answers and does not take its command; its last error says why",
-		Following:       "gives its share",
-		Charging:        "takes what the site would give beyond the target",
-		HeldForNext:     "stays as it is, since the next timeslot is near",
-		NotNeeded:       "others give enough",
-		DeviceStale:     "no recent reading, so no command; the last one runs out",
-		PowerLimit:      "at its power limit",
-		EnergySpread:    "its energy is spread over the time left",
-		ReserveSoC:      "the owner's reserve is reached",
-		SoCUnknown:      "its state of charge is not known, so the reserve could be touched",
-		KeptForLater:    "its energy is kept for a timeslot that ranks higher",
-		NotCharging:     "draws nothing that could be lowered",
-		MinCurrent:      "at the smallest charging current",
-		Paused:          "charging is paused",
-		Inhibited:       "the load is held off",
-		Shifted:         "the set-point is shifted",
-		MaxOffReached:   "held off for as long as the owner allows",
-		MinOn:           "it was held off lately and runs its least time on first",
-		ComfortLimit:    "the room is at its comfort limit",
-		NoResponse:      "does not follow its command; others take its share",
-		MeasuresOnly:    "measures, is not commanded",
-		NotInUse:        "serves none of the configured Leap meters",
-		DryRun:          "the site is not armed: shown, nothing is written",
+	}
+}
 
+func deviceTexts() map[Reason]string {
+	return map[Reason]string{
+		CommandRefused: "answers and does not take its command; its last error says why",
+		Following:      "gives its share",
+		Charging:       "takes what the site would give beyond the target",
+		HeldForNext:    "stays as it is, since the next timeslot is near",
+		NotNeeded:      "others give enough",
+		DeviceStale:    "no recent reading, so no command; the last one runs out",
+		PowerLimit:     "at its power limit",
+		EnergySpread:   "its energy is spread over the time left",
+		ReserveSoC:     "the owner's reserve is reached",
+		SoCUnknown:     "its state of charge is not known, so the reserve could be touched",
+		KeptForLater:   "its energy is kept for a timeslot that ranks higher",
+		NotCharging:    "draws nothing that could be lowered",
+		MinCurrent:     "at the smallest charging current",
+		Paused:         "charging is paused",
+		Inhibited:      "the load is held off",
+		Shifted:        "the set-point is shifted",
+		MaxOffReached:  "held off for as long as the owner allows",
+		MinOff:         "it was held off just now and rests its least time first",
+		MinOn:          "it was held off lately and runs its least time on first",
+		ComfortLimit:   "the room is at its comfort limit",
+		NoResponse:     "does not follow its command; others take its share",
+		MeasuresOnly:   "measures, is not commanded",
+		NotInUse:       "serves none of the configured Leap meters",
+		DryRun:         "the site is not armed: shown, nothing is written",
+	}
+}
+
+func stateTexts() map[Reason]string {
+	return map[Reason]string{
 		dispatch.ReasonMissing:         "Leap no longer lists it; it is carried out all the same",
 		dispatch.ReasonUnusable:        "it can not be used as it came; its problem says why",
 		dispatch.ReasonCancelledAhead:  "Leap cancelled it before its start",

@@ -2,7 +2,7 @@ package plan
 
 import (
 	"math"
-	"sort"
+	"slices"
 	"time"
 
 	"nominald/dispatch"
@@ -35,36 +35,56 @@ func usableWh(d *Device, reserve float64) drivers.Opt {
 	return drivers.Some(above / 100 * d.CapacityWh.V * dischargeEfficiency)
 }
 
+// allowance is what a battery may give for a timeslot.
+type allowance struct {
+	rec    *dispatch.Record
+	end    time.Time
+	power  float64 // W, now
+	evenW  float64 // W, evenly until the end
+	reason Reason  // why not more
+}
+
 // affordable is the power that a battery may give now until end, and why not
 // more (domain.md 4.3, flat beats greedy). Where its energy is short of what the
 // timeslot needs of it, that energy is spread flat over the time left. Where
 // there is more, what is to spare may go within one settlement interval.
-func (rd *round) affordable(d *Device, r *dispatch.Record, end time.Time) (float64, Reason) {
+func (rd *round) affordable(d *Device, r *dispatch.Record, end time.Time) allowance {
+	s := rd.share(d)
+	if s.asked.rec != r || !s.asked.end.Equal(end) {
+		s.asked = rd.allow(d, r, end)
+		s.asked.rec, s.asked.end = r, end
+	}
+	return s.asked
+}
+
+func (rd *round) allow(d *Device, r *dispatch.Record, end time.Time) allowance {
 	if !d.SoC.OK {
-		return 0, SoCUnknown
+		return allowance{reason: SoCUnknown}
 	}
 	reserve := rd.reserve(d, r)
 	if d.SoC.V <= reserve {
-		return 0, ReserveSoC
+		return allowance{reason: ReserveSoC}
 	}
 	limit := d.MaxDischargeW.Or(0)
 	energy := usableWh(d, reserve)
 	if !energy.OK {
-		return limit, PowerLimit
+		return allowance{power: limit, evenW: limit, reason: PowerLimit}
 	}
 	kept := rd.keptWh(d, r)
 	from := later(rd.in.Now, r.Start)
 	left := math.Max(end.Sub(from).Hours(), (10 * time.Second).Hours())
 	mine := math.Max(0, energy.V-kept)
-	power := rd.spreadW(d, mine, left, rd.needW(d, r))
+	a := allowance{power: rd.spreadW(d, mine, left, rd.needW(d, r)),
+		evenW: math.Min(limit, mine/math.Max(left, SettlementInterval.Hours()))}
 	switch {
-	case power >= limit:
-		return limit, PowerLimit
+	case a.power >= limit:
+		a.power, a.reason = limit, PowerLimit
 	case kept > 0:
-		return power, KeptForLater
+		a.reason = KeptForLater
 	default:
-		return power, EnergySpread
+		a.reason = EnergySpread
 	}
+	return a
 }
 
 // spreadW is the power that mineWh allows over left hours where needW is needed.
@@ -92,18 +112,18 @@ func (rd *round) needW(d *Device, r *dispatch.Record) float64 {
 	if math.IsInf(want, 0) {
 		return want
 	}
-	return math.Min(want*rd.portion(d, r.MeterID), d.MaxDischargeW.Or(0))
+	m := rd.meter(r.MeterID)
+	if m == nil {
+		return 0
+	}
+	return math.Min(want*rd.portion(d, m), d.MaxDischargeW.Or(0))
 }
 
 // portion is a battery's part of what the batteries of a meter do together.
-func (rd *round) portion(d *Device, meterID string) float64 {
-	m := rd.meter(meterID)
-	if m == nil {
-		return 1
-	}
+func (rd *round) portion(d *Device, m *Meter) float64 {
 	var all float64
-	for _, name := range m.Devices {
-		if o := rd.in.device(name); o != nil && o.Kind == drivers.Battery && o.Fresh && !o.Unresponsive && !o.Refused {
+	for _, o := range rd.of(m) {
+		if o.Kind == drivers.Battery && o.Fresh && !o.Unresponsive && !o.Refused {
 			all += usableWh(o, o.ReserveSoC).Or(0)
 		}
 	}
@@ -122,85 +142,139 @@ func (rd *round) reserve(d *Device, r *dispatch.Record) float64 {
 	return d.ReserveSoC
 }
 
+// claimant is a timeslot that gets energy: it runs or begins within a day, and
+// is followed.
+type claimant struct {
+	rec   *dispatch.Record
+	rank  int // the lower the earlier; those alike share as equals
+	askW  float64
+	hours float64 // left of it
+}
+
+// claimants are a meter's timeslots that get energy, in the order in which they
+// do: committed ones first, whatever their priority, then the smaller priority
+// number (domain.md 2.2, 4.3).
+func (rd *round) claimants(meter int) []claimant {
+	if !rd.ordered {
+		rd.orderClaimants()
+	}
+	return rd.order[meter]
+}
+
+func (rd *round) orderClaimants() {
+	rd.ordered = true
+	rd.order = make([][]claimant, len(rd.in.Meters))
+	soon := rd.in.Now.Add(reserveAhead)
+	for i := range rd.in.Slots {
+		r := &rd.in.Slots[i]
+		if !rd.in.Now.Before(r.End) || !r.Start.Before(soon) || r.Cancelled || r.Problem != "" {
+			continue
+		}
+		if at := rd.slotMeter[i]; at >= 0 && !rd.refusalLater(r) {
+			rd.order[at] = append(rd.order[at], claimant{r, energyRank(r), asked(r, rd.in.Policy), r.End.Sub(later(r.Start, rd.in.Now)).Hours()})
+		}
+	}
+	for _, list := range rd.order {
+		slices.SortStableFunc(list, byEnergyRank)
+	}
+}
+
+func byEnergyRank(a, b claimant) int { return a.rank - b.rank }
+
+// energyRank is the place of a timeslot among those that get energy.
+func energyRank(r *dispatch.Record) int {
+	const voluntaryLast = 1000 // priorities go from 1 to 10
+	if r.Voluntary {
+		return r.Priority + voluntaryLast
+	}
+	return r.Priority
+}
+
+// claim is a timeslot's part of a battery's energy.
+type claim struct {
+	rec            *dispatch.Record
+	rank           int
+	needWh, keptWh float64
+}
+
 // keptWh is the energy of a battery that r must leave to other timeslots of the
 // next day: all that those before it get, and what those that rank like it do.
 func (rd *round) keptWh(d *Device, r *dispatch.Record) float64 {
 	var sum float64
-	for _, s := range rd.energyPlan(d) {
-		if s.rec.EventID != r.EventID && (alike(s.rec, r) || rd.before(s.rec, r)) {
-			sum += s.KeptWh
+	rank := energyRank(r)
+	for _, c := range rd.energyPlan(d) {
+		if c.rank > rank {
+			break
+		}
+		if c.rec != r {
+			sum += c.keptWh
 		}
 	}
 	return sum
 }
 
-// before is the order in which energy is given out: committed timeslots first,
-// whatever their priority, then by rank (domain.md 2.2, 4.3).
-func (rd *round) before(a, b *dispatch.Record) bool {
-	if a.Voluntary != b.Voluntary {
-		return b.Voluntary
-	}
-	return rd.outranks(a, b)
-}
-
-// claim is a timeslot's part of a battery's energy.
-type claim struct {
-	EnergyShare
-	rec *dispatch.Record
-}
-
-// energyPlan gives out a battery's energy in the order of rank: committed
-// timeslots first, then the smaller priority number; those that rank alike get
-// the same fraction of what they need (domain.md 4.3, "water-filling by rank").
-// A round asks for it many times and works it out once.
+// energyPlan gives out a battery's energy in the order of its claimants; those
+// that rank alike get the same fraction of what they need (domain.md 4.3,
+// "water-filling by rank"). A round asks for it many times and works it out
+// once.
 func (rd *round) energyPlan(d *Device) []claim {
-	if claims, ok := rd.plans[d.Name]; ok {
-		return claims
+	s := rd.share(d)
+	if s.planned {
+		return s.claims
 	}
+	s.planned, s.claims = true, rd.claims(d)
 	left := usableWh(d, d.ReserveSoC).Or(0)
-	claims := rd.claims(d)
-	for first := 0; first < len(claims); {
+	for first := 0; first < len(s.claims); {
 		next, need := first, 0.0
-		for ; next < len(claims) && alike(claims[next].rec, claims[first].rec); next++ {
-			need += claims[next].NeedWh
+		for ; next < len(s.claims) && s.claims[next].rank == s.claims[first].rank; next++ {
+			need += s.claims[next].needWh
 		}
 		fraction := 1.0
 		if need > left {
 			fraction = left / need
 		}
-		for i := range claims[first:next] {
-			c := &claims[first+i]
-			c.KeptWh = fraction * c.NeedWh
-			rd.out.Energy = append(rd.out.Energy, c.EnergyShare)
+		for i := first; i < next; i++ {
+			s.claims[i].keptWh = fraction * s.claims[i].needWh
 		}
-		left -= fraction * need
+		left = math.Max(0, left-fraction*need)
 		first = next
 	}
-	rd.plans[d.Name] = claims
-	return claims
+	rd.showPlan(d, s.claims)
+	return s.claims
 }
 
-// alike tells whether two timeslots share energy as equals.
-func alike(a, b *dispatch.Record) bool {
-	return a.Voluntary == b.Voluntary && a.Priority == b.Priority
-}
+// shownClaims is how many timeslots a decision shows of a battery's plan.
+const shownClaims = 8
 
-// claims are the timeslots that run or begin within a day and are followed, as
-// far as the battery serves them, in the order in which they get its energy.
-func (rd *round) claims(d *Device) []claim {
-	var out []claim
-	for i := range rd.in.Slots {
-		r := &rd.in.Slots[i]
-		if !rd.in.Now.Before(r.End) || !r.Start.Before(rd.in.Now.Add(reserveAhead)) || r.Cancelled || r.Problem != "" {
-			continue
-		}
-		if rd.refusalLater(r) || !rd.serves(d, r.MeterID) {
-			continue
-		}
-		need := math.Min(rd.needW(d, r), d.MaxDischargeW.Or(0)) * r.End.Sub(later(r.Start, rd.in.Now)).Hours()
-		out = append(out, claim{EnergyShare{Device: d.Name, EventID: r.EventID, NeedWh: need}, r})
+// showPlan writes the first claims into the decision.
+func (rd *round) showPlan(d *Device, claims []claim) {
+	for _, c := range claims[:min(len(claims), shownClaims)] {
+		rd.out.Energy = append(rd.out.Energy, EnergyShare{Device: d.Name, EventID: c.rec.EventID, NeedWh: c.needWh, KeptWh: c.keptWh})
 	}
-	sort.SliceStable(out, func(i, j int) bool { return rd.before(out[i].rec, out[j].rec) })
+}
+
+// claims are the claimants that a battery serves, with what they need of it.
+func (rd *round) claims(d *Device) []claim {
+	serving := rd.serving[rd.deviceAt[d.Name]]
+	n := 0
+	for _, at := range serving {
+		n += len(rd.claimants(at))
+	}
+	out := make([]claim, 0, n)
+	limit := d.MaxDischargeW.Or(0)
+	for _, at := range serving {
+		portion := rd.portion(d, &rd.in.Meters[at])
+		for _, c := range rd.claimants(at) {
+			need := limit
+			if !math.IsInf(c.askW, 0) {
+				need = math.Min(c.askW*portion, limit)
+			}
+			out = append(out, claim{rec: c.rec, rank: c.rank, needWh: need * c.hours})
+		}
+	}
+	if len(serving) > 1 {
+		slices.SortStableFunc(out, func(a, b claim) int { return a.rank - b.rank })
+	}
 	return out
 }
 
@@ -209,20 +283,6 @@ func (rd *round) refusalLater(r *dispatch.Record) bool {
 	switch rd.refusal(r) {
 	case IntegrationTest, CommTest, PolicyVoluntary, MissingDropped:
 		return true
-	}
-	return false
-}
-
-// serves tells whether the device works for the meter.
-func (rd *round) serves(d *Device, meterID string) bool {
-	m := rd.meter(meterID)
-	if m == nil {
-		return false
-	}
-	for _, name := range m.Devices {
-		if name == d.Name {
-			return true
-		}
 	}
 	return false
 }

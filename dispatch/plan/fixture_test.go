@@ -127,3 +127,13 @@ func settle(in Input) Decision {
 	}
 	return d
 }
+
+// device returns the named device, or nil.
+func (in *Input) device(name string) *Device {
+	for i := range in.Devices {
+		if in.Devices[i].Name == name {
+			return &in.Devices[i]
+		}
+	}
+	return nil
+}

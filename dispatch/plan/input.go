@@ -183,16 +183,6 @@ type Event struct {
 	LastTargetW float64 `json:"last_target_w"`
 }
 
-// Device returns the named device, or nil.
-func (in *Input) device(name string) *Device {
-	for i := range in.Devices {
-		if in.Devices[i].Name == name {
-			return &in.Devices[i]
-		}
-	}
-	return nil
-}
-
 // GivenW is what the device gives now, measured, against being left alone:
 // a battery's discharge, a load's drop. Unknown where it is not measured.
 func (d *Device) GivenW() drivers.Opt {

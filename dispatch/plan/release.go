@@ -31,8 +31,8 @@ func (rd *round) releaseWindow(m *Meter, r *dispatch.Record) time.Duration {
 // one after another; 0 where there are too few to matter.
 func (rd *round) stagedOver(m *Meter) time.Duration {
 	n := 0
-	for _, name := range m.Devices {
-		if d := rd.in.device(name); d != nil && (d.Kind == drivers.Thermostat || d.Kind == drivers.Relay) {
+	for _, d := range rd.of(m) {
+		if d.Kind == drivers.Thermostat || d.Kind == drivers.Relay {
 			n++
 		}
 	}
@@ -61,7 +61,7 @@ func (rd *round) nextSoon(m *Meter) bool {
 	for i := range rd.in.Slots {
 		r := &rd.in.Slots[i]
 		wait := r.Start.Sub(rd.in.Now)
-		if r.MeterID == m.ID && wait > 0 && wait <= nextNear && !r.Cancelled && r.Problem == "" && rd.refusal(r) == "" {
+		if wait > 0 && wait <= nextNear && r.MeterID == m.ID && !r.Cancelled && r.Problem == "" && rd.refusal(r) == "" {
 			return true
 		}
 	}
@@ -77,7 +77,7 @@ func (rd *round) serveRelease(d demand) {
 	near := rd.nextSoon(d.meter)
 	var batteries, loads []*Device
 	for _, dev := range rd.devicesOf(d.meter) {
-		s := rd.shares[dev.Name]
+		s := rd.share(dev)
 		switch {
 		case s.used: // another timeslot has it
 		case dev.Commanded == nil:
@@ -98,7 +98,7 @@ func (rd *round) serveRelease(d demand) {
 	rest := math.Max(0, restW-rd.cuts(rd.devicesOf(d.meter)))
 	rd.batteries(batteries, d.rec, rd.in.Now.Add(rd.in.Policy.Release), rest, true)
 	for _, dev := range batteries {
-		s := rd.shares[dev.Name]
+		s := rd.share(dev)
 		s.reason = Releasing
 		s.giveW = math.Min(s.giveW, math.Max(0, dev.Commanded.PowerW))
 	}
@@ -119,7 +119,7 @@ func (rd *round) releaseLoads(d demand, loads []*Device, near, waiting bool) {
 	for range loads {
 		var coolest *Device
 		for _, dev := range loads {
-			s := rd.shares[dev.Name]
+			s := rd.share(dev)
 			if dev.Commanded == nil || s.used || rd.comfortRefusal(dev) != "" {
 				continue
 			}
@@ -130,7 +130,7 @@ func (rd *round) releaseLoads(d demand, loads []*Device, near, waiting bool) {
 		if coolest == nil {
 			return
 		}
-		s := rd.shares[coolest.Name]
+		s := rd.share(coolest)
 		young := rd.in.Now.Sub(coolest.HeldSince) < coolest.MinOff
 		if keep <= 0 && !near && !waiting && !young {
 			return

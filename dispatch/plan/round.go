@@ -1,8 +1,9 @@
 package plan
 
 import (
+	"cmp"
 	"math"
-	"sort"
+	"slices"
 	"time"
 
 	"nominald/dispatch"
@@ -11,12 +12,14 @@ import (
 
 // round is the working state of one Round. It lives no longer.
 type round struct {
-	in         *Input
-	out        Decision
-	candidates map[string][]*dispatch.Record // by meter id
-	shares     map[string]*share             // by device name
-	plans      map[string][]claim            // of batteries' energy, by device name
-	granted    float64                       // W by which released chargers may rise in this round
+	in  *Input
+	out Decision
+	index
+	candidates [][]candidate // of each meter
+	slotMeter  []int         // of each timeslot, the place of its meter; -1 for one that is not ours
+	order      [][]claimant  // of each meter, the timeslots that get energy, once worked out
+	ordered    bool
+	granted    float64 // W by which released chargers may rise in this round
 }
 
 // share is what is asked of one device so far.
@@ -33,28 +36,34 @@ type share struct {
 	barred  bool    // a battery that may give nothing at all
 	probeW  float64 // what one that does not follow is told all the same
 	clamped string  // what kept a charger's limit from its aim
+	// A battery's energy plan, and what it may give for the timeslot that was
+	// asked about last.
+	planned bool
+	claims  []claim
+	asked   allowance
 }
 
 // Round decides what every device should do now. It changes nothing in its
 // input and gives the same decision for the same input.
 func Round(in Input) Decision {
-	rd := &round{in: &in, candidates: map[string][]*dispatch.Record{}, shares: map[string]*share{}, plans: map[string][]claim{}}
+	rd := &round{in: &in, index: newIndex(&in), candidates: make([][]candidate, len(in.Meters))}
 	rd.out.Now = in.Now
 	for i := range in.Devices {
-		rd.shares[in.Devices[i].Name] = &share{reason: rd.restReason(&in.Devices[i])}
+		rd.shares[i].reason = rd.restReason(&in.Devices[i])
 	}
 	rd.classify()
-	served := map[string]bool{}
+	served := make([]bool, len(in.Meters))
 	for _, d := range rd.demands() {
-		served[d.meter.ID] = true
+		served[rd.meterAt[d.meter.ID]] = true
 		rd.serve(d)
 	}
 	for i := range in.Meters {
-		if m := &in.Meters[i]; !served[m.ID] {
-			rd.out.Meters = append(rd.out.Meters, rd.idleMeter(m))
+		if !served[i] {
+			rd.out.Meters = append(rd.out.Meters, rd.idleMeter(&in.Meters[i]))
 		}
 	}
 	rd.sortMeters()
+	rd.out.Devices = make([]DeviceDecision, 0, len(in.Devices))
 	for i := range in.Devices {
 		rd.out.Devices = append(rd.out.Devices, rd.command(&in.Devices[i]))
 	}
@@ -70,12 +79,8 @@ func (rd *round) restReason(d *Device) Reason {
 	case rd.in.Stopped:
 		return OwnerStop
 	}
-	for i := range rd.in.Meters {
-		for _, name := range rd.in.Meters[i].Devices {
-			if name == d.Name {
-				return Idle
-			}
-		}
+	if len(rd.serving[rd.deviceAt[d.Name]]) > 0 {
+		return Idle
 	}
 	return NotInUse
 }
@@ -98,12 +103,8 @@ func (rd *round) idleMeter(m *Meter) MeterDecision {
 
 // sortMeters puts the decisions into the order of the config.
 func (rd *round) sortMeters() {
-	place := map[string]int{}
-	for i := range rd.in.Meters {
-		place[rd.in.Meters[i].ID] = i
-	}
-	sort.SliceStable(rd.out.Meters, func(i, j int) bool {
-		return place[rd.out.Meters[i].ID] < place[rd.out.Meters[j].ID]
+	slices.SortStableFunc(rd.out.Meters, func(a, b MeterDecision) int {
+		return cmp.Compare(rd.meterAt[a.ID], rd.meterAt[b.ID])
 	})
 }
 
@@ -120,12 +121,12 @@ func (rd *round) serve(d demand) {
 	aim := rd.aimOf(d, l, wantW)
 	bound, boundReason := rd.bound(d)
 	aim.bounded = aim.w > bound
-	aim.w, aim.steadyW = math.Min(aim.w, bound), clamp(aim.steadyW, 0, bound)
+	aim.w, aim.steadyW = math.Min(aim.w, bound), clamp(aim.steadyW, 0, math.Max(0, bound))
 	givenW, deviceReason := rd.allocate(d, aim)
 
 	md := MeterDecision{ID: m.ID, State: d.state, PlannedW: givenW, EventID: d.rec.EventID, Reference: l.by,
 		BaselineW: l.baseline(m), DeliveredW: rd.deliveredW(m, l), Reason: OnTarget}
-	md.TargetW = math.Min(wantW, math.Min(givenW, bound))
+	md.TargetW = math.Min(wantW, math.Min(givenW, math.Max(0, bound)))
 	if !math.IsInf(d.wantW, 0) {
 		md.AskedW = drivers.Some(d.wantW)
 	}
@@ -134,7 +135,7 @@ func (rd *round) serve(d demand) {
 	}
 	rd.explainShort(&md, d, aim.w, givenW, aim.bounded, boundReason, deviceReason)
 	rd.out.Meters = append(rd.out.Meters, md)
-	rd.mark(d.rec.EventID, d.state, md.Reason)
+	rd.mark(d.at, d.state, md.Reason)
 }
 
 // aim is what the devices of a demand must give together, in W.
@@ -166,9 +167,10 @@ func (rd *round) aimOf(d demand, l level, wantW float64) aim {
 // givenBesideW is what commanded devices give that do not serve the meter.
 func (rd *round) givenBesideW(m *Meter) float64 {
 	var sum float64
+	at := rd.meterAt[m.ID]
 	for i := range rd.in.Devices {
 		d := &rd.in.Devices[i]
-		if d.Kind.Dispatched() && d.Commanded != nil && !rd.serves(d, m.ID) {
+		if d.Kind.Dispatched() && d.Commanded != nil && !rd.serves(i, at) {
 			sum += d.GivenW().Or(0)
 		}
 	}
@@ -256,10 +258,9 @@ const trimShareOfPower = 0.2
 // interval: they are trimmed by the size of one.
 func (rd *round) trimLimitW(m *Meter) float64 {
 	var battery, coarse float64
-	for _, name := range m.Devices {
-		switch d := rd.in.device(name); {
-		case d == nil:
-		case d.Kind == drivers.Battery:
+	for _, d := range rd.of(m) {
+		switch d.Kind {
+		case drivers.Battery:
 			battery += d.MaxDischargeW.Or(0)
 		default:
 			coarse = math.Max(coarse, d.NormalW.Or(d.RatedW))
@@ -278,11 +279,9 @@ func (rd *round) deliveredW(m *Meter, l level) drivers.Opt {
 	}
 	var sum float64
 	known := false
-	for _, name := range m.Devices {
-		if d := rd.in.device(name); d != nil {
-			if g := d.GivenW(); g.OK {
-				sum, known = sum+g.V, true
-			}
+	for _, d := range rd.of(m) {
+		if g := d.GivenW(); g.OK {
+			sum, known = sum+g.V, true
 		}
 	}
 	if !known {
@@ -316,22 +315,24 @@ func (rd *round) bound(d demand) (float64, Reason) {
 // for granted (domain.md 4.5). Then what runs may go on and nothing may rise.
 const meterForgotten = 5 * time.Minute
 
+// forgotten tells whether a point's last load counts for nothing any more.
+func forgotten(pt *Point) bool { return pt != nil && !pt.Fresh && pt.Age > meterForgotten }
+
 // boundAt is the most that m's devices may give so that the net load at a
 // point stays at or above floor.
 func (rd *round) boundAt(m *Meter, pt *Point, floor float64) float64 {
-	if !pt.Fresh && pt.Age > meterForgotten {
+	if forgotten(pt) {
 		return math.Max(rd.inForce(m), math.Max(0, -floor))
 	}
 	// What other devices give already lowers the same load.
-	return math.Max(0, boundW(pt, floor)-rd.givenByOthers(m, pt))
+	return boundW(pt, floor) - rd.givenByOthers(m, pt)
 }
 
 // inForce is what the batteries of a meter are commanded to give.
 func (rd *round) inForce(m *Meter) float64 {
 	var sum float64
-	for i := range rd.in.Devices {
-		d := &rd.in.Devices[i]
-		if d.Kind == drivers.Battery && d.Commanded != nil && rd.serves(d, m.ID) {
+	for _, d := range rd.of(m) {
+		if d.Kind == drivers.Battery && d.Commanded != nil {
 			sum += math.Max(0, d.Commanded.PowerW)
 		}
 	}
@@ -344,15 +345,16 @@ func (rd *round) inForce(m *Meter) float64 {
 // stands.
 func (rd *round) givenByOthers(m *Meter, pt *Point) float64 {
 	var sum float64
+	at := rd.meterAt[m.ID]
 	for i := range rd.in.Devices {
 		d := &rd.in.Devices[i]
-		s := rd.shares[d.Name]
+		s := &rd.shares[i]
 		switch {
 		case d.Kind == drivers.Battery && !d.Fresh:
 			if d.Commanded != nil && !pt.Fresh {
 				sum += math.Max(0, d.Commanded.PowerW)
 			}
-		case rd.serves(d, m.ID) && d.Fresh:
+		case rd.serves(i, at) && d.Fresh:
 		case d.Kind == drivers.Battery:
 			sum += math.Max(s.giveW, d.PowerW.Or(0))
 		default:
@@ -376,13 +378,4 @@ func (rd *round) wouldDo() {
 			return
 		}
 	}
-}
-
-func (rd *round) meter(id string) *Meter {
-	for i := range rd.in.Meters {
-		if rd.in.Meters[i].ID == id {
-			return &rd.in.Meters[i]
-		}
-	}
-	return nil
 }

@@ -13,6 +13,7 @@ import (
 type demand struct {
 	meter     *Meter
 	rec       *dispatch.Record // the winner, whose rank and caps count
+	at        int              // its place in the input
 	rank      dispatch.Record  // a copy for ordering demands of several meters
 	ev        Event
 	state     dispatch.State
@@ -25,9 +26,15 @@ type demand struct {
 
 // classify gives every timeslot its state and every meter its candidates.
 func (rd *round) classify() {
+	rd.out.Slots = make([]SlotDecision, 0, len(rd.in.Slots))
+	rd.slotMeter = make([]int, len(rd.in.Slots))
 	for i := range rd.in.Slots {
 		r := &rd.in.Slots[i]
-		m := rd.meter(r.MeterID)
+		var m *Meter
+		rd.slotMeter[i] = -1
+		if at, ours := rd.meterAt[r.MeterID]; ours {
+			m, rd.slotMeter[i] = &rd.in.Meters[at], at
+		}
 		state, why := r.StateAt(rd.in.Now, rd.lead(r, m))
 		d := SlotDecision{EventID: r.EventID, MeterID: r.MeterID, State: state, Reason: Reason(why)}
 		if m == nil && (state == dispatch.Active || state == dispatch.Armed || state == dispatch.Pending) {
@@ -42,7 +49,8 @@ func (rd *round) classify() {
 					d.State = dispatch.Pending
 				}
 			} else {
-				rd.candidates[m.ID] = append(rd.candidates[m.ID], r)
+				at := rd.slotMeter[i]
+				rd.candidates[at] = append(rd.candidates[at], candidate{r, i})
 			}
 		}
 		rd.out.Slots = append(rd.out.Slots, d)
@@ -73,14 +81,13 @@ func (rd *round) refusal(r *dispatch.Record) Reason {
 // ramp and the dead time of the devices take, so that the first minute counts
 // (domain.md 4.4: 0-60 s).
 func (rd *round) lead(r *dispatch.Record, m *Meter) time.Duration {
-	if m == nil {
+	// Only one that starts within the longest lead is worth a closer look.
+	if wait := r.Start.Sub(rd.in.Now); m == nil || wait <= 0 || wait > longestLead {
 		return 0
 	}
 	slew, most, longest := 0.0, 0.0, time.Duration(0)
-	for _, name := range m.Devices {
-		d := rd.in.device(name)
+	for _, d := range rd.of(m) {
 		switch {
-		case d == nil:
 		case d.Kind == drivers.Battery && rd.shortOfEnergy(d, r):
 			// What it gives before the start is missing in the timeslot.
 		case d.Kind == drivers.Battery:
@@ -94,8 +101,12 @@ func (rd *round) lead(r *dispatch.Record, m *Meter) time.Duration {
 		target := math.Min(asked(r, rd.in.Policy), most)
 		longest = max(longest, deadTime+time.Duration(target/slew*float64(time.Second)))
 	}
-	return min(longest, time.Minute)
+	return min(longest, longestLead)
 }
+
+// longestLead is the longest that a timeslot is prepared before its start
+// (domain.md 4.4).
+const longestLead = time.Minute
 
 // shortOfEnergy tells whether a battery has not got what a timeslot needs of it.
 func (rd *round) shortOfEnergy(d *Device, r *dispatch.Record) bool {
@@ -116,17 +127,20 @@ func (rd *round) demands() []demand {
 	var ds []demand
 	for i := range rd.in.Meters {
 		m := &rd.in.Meters[i]
-		cands := rd.candidates[m.ID]
+		cands := rd.candidates[i]
 		if len(cands) == 0 {
 			if d, ok := rd.release(m); ok {
 				ds = append(ds, d)
 			}
 			continue
 		}
-		sort.SliceStable(cands, func(i, j int) bool { return rd.outranks(cands[i], cands[j]) })
 		// A timeslot that runs goes before one that is only being prepared.
 		sort.SliceStable(cands, func(i, j int) bool {
-			return !cands[i].Start.After(rd.in.Now) && cands[j].Start.After(rd.in.Now)
+			a, b := cands[i].rec, cands[j].rec
+			if waits := a.Start.After(rd.in.Now); waits != b.Start.After(rd.in.Now) {
+				return !waits
+			}
+			return rd.outranks(a, b)
 		})
 		ds = append(ds, rd.demandOf(m, cands))
 	}
@@ -139,15 +153,16 @@ func (rd *round) demands() []demand {
 	return ds
 }
 
-func (rd *round) demandOf(m *Meter, cands []*dispatch.Record) demand {
-	first := cands[0]
-	d := demand{meter: m, rec: first, rank: *first, ev: rd.in.Events[first.EventID],
+func (rd *round) demandOf(m *Meter, cands []candidate) demand {
+	first := cands[0].rec
+	d := demand{meter: m, rec: first, at: cands[0].at, rank: *first, ev: rd.in.Events[first.EventID],
 		state: dispatch.Active, wantW: asked(first, rd.in.Policy), fraction: 1}
 	if first.Start.After(rd.in.Now) {
 		d.state = dispatch.Armed
 	}
-	for _, lower := range cands[1:] {
-		rd.mark(lower.EventID, dispatch.Suppressed, HigherPriority)
+	for _, c := range cands[1:] {
+		lower := c.rec
+		rd.mark(c.at, dispatch.Suppressed, HigherPriority)
 		if !lower.Start.After(rd.in.Now) && asked(lower, rd.in.Policy) > d.wantW {
 			d.raised = append(d.raised, lower)
 		}
@@ -165,8 +180,11 @@ func (rd *round) release(m *Meter) (demand, bool) {
 	var bestEnd time.Time
 	for i := range rd.in.Slots {
 		r := &rd.in.Slots[i]
+		if r.Start.After(rd.in.Now) || r.MeterID != m.ID || r.Problem != "" {
+			continue
+		}
 		ev := rd.in.Events[r.EventID]
-		if r.MeterID != m.ID || ev.LastTargetW <= 0 || r.Problem != "" {
+		if ev.LastTargetW <= 0 {
 			continue
 		}
 		end := r.End
@@ -189,12 +207,4 @@ func (rd *round) release(m *Meter) (demand, bool) {
 
 func (rd *round) outranks(a, b *dispatch.Record) bool {
 	return dispatch.Outranks(*a, *b, asked(a, rd.in.Policy), asked(b, rd.in.Policy))
-}
-
-func (rd *round) mark(eventID string, s dispatch.State, why Reason) {
-	for i := range rd.out.Slots {
-		if rd.out.Slots[i].EventID == eventID {
-			rd.out.Slots[i].State, rd.out.Slots[i].Reason = s, why
-		}
-	}
 }

@@ -66,7 +66,7 @@ func (rd *round) comfort(devices []*Device, a aim, batteryW, sustainedW float64)
 	st := stack{rd: rd, bounded: a.bounded}
 	restW := math.Max(0, a.w)
 	for _, d := range devices {
-		s := rd.shares[d.Name]
+		s := rd.share(d)
 		switch d.Kind {
 		case drivers.Battery:
 		case drivers.Charger:
@@ -250,6 +250,19 @@ func (st *stack) swap() {
 	}
 	if hot != nil && cool != nil && hot.needK >= cool.needK+swapK {
 		hot.held, cool.held = false, true
+	}
+}
+
+// keepYoung keeps holding off what was held off just now: a compressor rests for
+// its least time, whatever became of the reason.
+func (rd *round) keepYoung(devices []*Device) {
+	for _, d := range devices {
+		load := d.Kind == drivers.Thermostat || d.Kind == drivers.Relay
+		s := rd.share(d)
+		if !load || s.used || d.Commanded == nil || rd.in.Now.Sub(d.HeldSince) >= d.MinOff || rd.comfortRefusal(d) != "" {
+			continue
+		}
+		s.used, s.inhibit, s.offsetK, s.reason = true, d.Commanded.Inhibit, d.Commanded.OffsetK, MinOff
 	}
 }
 

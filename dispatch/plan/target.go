@@ -52,13 +52,13 @@ func floorW(r *dispatch.Record, s Site) float64 {
 // boundW is the most that devices may give together at a point so that its
 // net load stays at or above floor. Where the point has never been read, the
 // site is assumed to draw nothing (domain.md 4.5: when we do not know, we do
-// not push).
+// not push). It is below zero where the site is beyond floor by itself.
 func boundW(pt *Point, floor float64) float64 {
 	load := pt.UncontrolledLowW
 	if !load.OK {
 		load = pt.UncontrolledW
 	}
-	return math.Max(0, load.Or(0)-floor)
+	return load.Or(0) - floor
 }
 
 // relativeFade is how long the mean load before a timeslot stays a good guess
