@@ -114,7 +114,7 @@ func (rd *round) batteryCommand(d *Device, s *share) (command, aimW float64, cla
 	}
 	command = clamp(target, from-down, from+up)
 	if s.bounded {
-		command = math.Floor(command) // never a watt beyond the limit
+		command = math.Trunc(command) // never a watt beyond the limit
 	}
 	command = math.Round(command)
 	switch {
