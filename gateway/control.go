@@ -35,8 +35,6 @@ type control struct {
 	progress atomic.Int64 // nanoseconds since born
 	born     time.Time
 	now      func() time.Time // the process's own clock; born is by it
-	// baselines is where a stepped control has its estimates from; nil otherwise.
-	baselines func(eventID string, at time.Time) drivers.Opt
 }
 
 // run makes a round at once and then one each period, until the context ends.
@@ -75,24 +73,12 @@ func (c *control) round() {
 	in := c.look()
 	c.events.account(c.last, in)
 	in.Events = c.events.forPlan(in.Now)
-	c.addBaselines(&in)
 	d := decide(in, !c.cfg.Site.Armed)
 	c.events.begin(d, c.schedule.Load(), c.evidence, c.normals())
 	c.act(in, d)
 	c.logChanges(d)
 	c.publish(in, d)
 	c.last = d
-}
-
-// addBaselines gives a stepped control the baselines that its owner knows.
-func (c *control) addBaselines(in *plan.Input) {
-	if c.baselines == nil {
-		return
-	}
-	for id, e := range in.Events {
-		e.BaselineW = c.baselines(id, in.Now)
-		in.Events[id] = e
-	}
 }
 
 // normals is what the loads that are commanded now drew before.

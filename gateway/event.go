@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"nominald/dispatch"
+	"nominald/dispatch/baseline"
 	"nominald/dispatch/plan"
 	"nominald/drivers"
 )
@@ -22,6 +23,8 @@ type event struct {
 	Reference plan.Reference `json:"reference"`
 	PreLoadW  drivers.Opt    `json:"pre_load_w"`
 	PreStart  time.Time      `json:"pre_start"`
+	// Baseline is what the site would have drawn, fixed before the start.
+	Baseline *baseline.Estimate `json:"baseline,omitempty"`
 	// NormalW is what each load drew before it was commanded.
 	NormalW   map[string]drivers.Opt `json:"normal_w"`
 	Intervals []interval             `json:"intervals"`
@@ -56,9 +59,13 @@ type interval struct {
 type events struct {
 	mu   sync.Mutex
 	byID map[string]*event
+	// estimates are the baselines of timeslots that may not have begun yet.
+	estimates map[string]*baseline.Estimate
 }
 
-func newEvents() *events { return &events{byID: map[string]*event{}} }
+func newEvents() *events {
+	return &events{byID: map[string]*event{}, estimates: map[string]*baseline.Estimate{}}
+}
 
 // keptInMemory is how long after its end an event stays in memory; older ones
 // are read from the store when somebody asks.
@@ -91,7 +98,8 @@ func (es *events) forPlan(now time.Time) map[string]plan.Event {
 		if now.Sub(e.End) > 24*time.Hour {
 			continue
 		}
-		p := plan.Event{Running: e.running, SteadySince: e.steadySince, PreLoadW: e.PreLoadW, PreStart: e.PreStart, LastTargetW: e.LastW}
+		p := plan.Event{Running: e.running, SteadySince: e.steadySince, PreLoadW: e.PreLoadW, PreStart: e.PreStart, LastTargetW: e.LastW,
+			BaselineW: e.Baseline.At(now)}
 		if iv := e.at(now); iv != nil {
 			p.IntervalTargetWh, p.IntervalDeliveredWh = iv.TargetWh, iv.DeliveredWh
 		}
@@ -281,6 +289,7 @@ func (es *events) open(r dispatch.Record, now time.Time, schedule *dispatch.Sche
 		e.PreLoadW, e.NormalW = evidence(r)
 		e.PreStart = later(r.Start, now)
 	}
+	e.Baseline = es.estimates[r.EventID]
 	es.byID[r.EventID] = e
 	return e
 }
@@ -338,6 +347,7 @@ func (es *events) forget(before time.Time) {
 	for id, e := range es.byID {
 		if e.End.Before(before) && !e.changed {
 			delete(es.byID, id)
+			delete(es.estimates, id)
 		}
 	}
 }

@@ -117,6 +117,8 @@ func (g *Gateway) runTasks(ctx context.Context, ln net.Listener) error {
 		{"control", func(ctx context.Context) error { defer endBuses(); return g.control.run(ctx) }},
 		{"load log", g.loads.Run},
 		{"journal", g.rounds.run},
+		{"baseline", (&baseliner{cfg: g.cfg, log: g.log, loads: g.loads, store: g.store, events: g.events,
+			schedule: &g.schedule, now: g.clock.Now, tried: map[string]attempt{}}).run},
 		{"clock", g.clock.Run},
 		{"events", (&keeper{store: g.store, events: g.events, diary: &g.diary, log: g.log, failed: g.noteStore}).run},
 		{"http", func(ctx context.Context) error { return g.server.Serve(ctx, ln) }},

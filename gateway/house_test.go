@@ -37,6 +37,7 @@ var layers = []struct {
 	{"gateway/sim", []string{"gateway/sim", "gateway/config", "drivers"}},
 	{"dispatch", nil},
 	{"dispatch/leap", []string{"dispatch"}},
+	{"dispatch/baseline", []string{"drivers"}},
 	{"dispatch/plan", []string{"dispatch", "drivers"}},
 	{"drivers", nil},
 	{"drivers/bus", []string{"drivers"}},

@@ -42,11 +42,10 @@ func pollEvery(d config.Device, p *profile.Profile) time.Duration {
 // keepsake gives a device's driver a place for what it must not forget.
 type keepsake func(device string) memory
 
-// CheckDevices reports what in the config this program can not drive, and adds
-// to its warnings what it does otherwise than the config's words suggest.
+// CheckDevices reports what in the config this program can not drive.
 func CheckDevices(cfg *config.Config) error {
 	point := ""
-	for i, m := range cfg.Meters {
+	for _, m := range cfg.Meters {
 		if m.Type != config.UtilityMeter {
 			continue
 		}
@@ -55,10 +54,6 @@ func CheckDevices(cfg *config.Config) error {
 				"all utility meters of a site are measured at its one grid connection")
 		}
 		point = m.MeasuredBy
-		if m.Reference == config.ByBaseline {
-			cfg.Warnings = append(cfg.Warnings, fmt.Sprintf("meters[%d].reference: this version has no baseline of its own; "+
-				"it measures against the mean load of the 15 minutes before a timeslot, as reference: relative does", i))
-		}
 	}
 	return nil
 }

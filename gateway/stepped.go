@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"nominald/dispatch"
+	"nominald/dispatch/baseline"
 	"nominald/dispatch/plan"
 	"nominald/drivers"
 	"nominald/drivers/bus"
@@ -32,9 +33,6 @@ type SteppedOptions struct {
 	// Ports are the devices by name: all that the config has.
 	Ports map[string]Port
 	Now   func() time.Time
-	// Baselines are the estimates of the site's net load by timeslot and time;
-	// nil where the site is not settled by a baseline.
-	Baselines func(eventID string, at time.Time) drivers.Opt
 }
 
 // Port is a device as the control sees it: what a bus has of it, and the way in
@@ -61,7 +59,7 @@ func (s *Stepped) start(known *events) error {
 		loads:    loadlog.New(loadlog.Options{Store: forgetful{}}),
 		schedule: &s.schedule, latch: &latch{}, events: known, point: sitePoint(s.opts.Config), period: time.Second,
 		publish: func(in plan.Input, d plan.Decision) { s.in, s.out = in, d },
-		wake:    make(chan struct{}, 1), born: born, now: s.opts.Now, baselines: s.opts.Baselines}
+		wake:    make(chan struct{}, 1), born: born, now: s.opts.Now}
 	normals := known.normals(born)
 	for _, d := range s.opts.Config.Devices {
 		p, ok := s.opts.Ports[d.Name]
@@ -92,6 +90,11 @@ func (s *Stepped) Restart() error {
 // SetSchedule takes the timeslots that are known from now on.
 func (s *Stepped) SetSchedule(records []dispatch.Record) {
 	s.schedule.Store(dispatch.NewSchedule(records))
+}
+
+// SetBaseline takes the estimate of a timeslot's baseline.
+func (s *Stepped) SetBaseline(r dispatch.Record, e *baseline.Estimate) {
+	s.control.events.setBaseline(r, e)
 }
 
 // Round makes one round and returns what it knew and what it decided.

@@ -37,7 +37,12 @@ func (rd *round) allocate(d demand, a aim) (float64, Reason) {
 	if !a.tracked || d.state != dispatch.Active {
 		restW = math.Max(0, restW)
 	}
-	givenW := math.Max(cutW, nowW) + rd.batteries(devices, d.rec, d.rec.End, restW, a.bounded)
+	for _, dev := range devices {
+		rd.share(dev).tracked = a.tracked
+	}
+	batteriesW := rd.batteries(devices, d.rec, d.rec.End, restW, a.bounded)
+	rd.fitProbes(devices, a.boundW-nowW)
+	givenW := math.Max(cutW, nowW) + batteriesW
 	if givenW == 0 && a.w > 0 {
 		why = NoCapacity
 	}

@@ -101,6 +101,29 @@ func (rd *round) batteries(devices []*Device, r *dispatch.Record, end time.Time,
 	return given
 }
 
+// fitProbes keeps probes within what a bound leaves of roomW: the battery may
+// follow again in this very round, and others may still be on their way down.
+func (rd *round) fitProbes(devices []*Device, roomW float64) {
+	for _, dev := range devices {
+		if dev.Kind != drivers.Battery {
+			continue
+		}
+		gives := math.Max(0, rd.share(dev).giveW)
+		if dev.Commanded != nil {
+			gives = math.Max(gives, dev.Commanded.PowerW)
+		}
+		roomW -= gives
+	}
+	for _, dev := range devices {
+		s := rd.share(dev)
+		if s.probeW <= s.giveW {
+			continue
+		}
+		s.probeW = math.Min(s.probeW, s.giveW+math.Max(0, roomW))
+		roomW -= s.probeW - s.giveW
+	}
+}
+
 // probe sets what a battery that does not follow is told all the same, and
 // whether one may give anything at all.
 func (rd *round) probe(dev *Device, s *share, r *dispatch.Record, end time.Time, restW float64) {

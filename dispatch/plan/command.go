@@ -142,6 +142,19 @@ func (rd *round) corrected(d *Device, s *share) float64 {
 	return math.Min(s.giveW/clamp(d.Gain.V, lowestGain, highestGain), room)
 }
 
+// meterNoise is the share of the load by which a meter's readings scatter
+// (domain.md 4.6: 0.5 %).
+const meterNoise = 0.005
+
+// noiseW is the scatter of the site's meter: a set-point that follows its load
+// does not follow that.
+func (rd *round) noiseW() float64 {
+	if pt := rd.in.Site.Point; pt != nil {
+		return meterNoise * math.Abs(pt.LoadW.Or(0))
+	}
+	return 0
+}
+
 // smallestStepW is not worth a write even while a set-point moves: the trim of
 // the settlement interval creeps by such steps.
 const smallestStepW = 10
@@ -150,12 +163,16 @@ const smallestStepW = 10
 // it is. One that is still ramping is not: it goes all the way.
 func (rd *round) stands(d *Device, s *share, target, from float64) bool {
 	off := math.Abs(target - from)
+	band := deadbandW(target)
+	if s.tracked {
+		band = math.Max(band, rd.noiseW())
+	}
 	switch {
-	case target == 0 || d.Commanded == nil || off >= deadbandW(target):
+	case target == 0 || d.Commanded == nil || off >= band:
 		return false
-	case s.bounded && target < from:
-		return false // an export limit knows no deadband
-	case off < smallestStepW:
+	case s.bounded && target < from, s.barred && from > 0:
+		return false // an owner's limit knows no deadband
+	case off < smallestStepW, s.tracked:
 		return true
 	}
 	return rd.in.Now.Sub(d.ChangedAt) > 2*rd.in.Period

@@ -336,8 +336,8 @@ func checkBattery(t *rapid.T, in Input, b *Device, dd DeviceDecision) {
 	case got > 0 && (!b.SoC.OK || b.SoC.V <= b.ReserveSoC):
 		t.Fatalf("battery set-point %v W at a state of charge of %v, reserve %v", got, b.SoC, b.ReserveSoC)
 	}
-	if dd.Name != "battery" {
-		return // its meter is the device's own, which needs no site meter
+	if dd.Name != "battery" || in.device("battery2").Commanded != nil {
+		return // a device's own meter needs no site meter; two may share anew what they give
 	}
 	floor := -in.Site.MaxExportW
 	room := math.Max(0, in.Site.Point.UncontrolledLowW.Or(0)-floor+moreThanNormalW(in))

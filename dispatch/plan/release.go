@@ -100,7 +100,7 @@ func (rd *round) serveRelease(d demand) {
 	for _, dev := range batteries {
 		s := rd.share(dev)
 		s.reason = Releasing
-		s.giveW = math.Min(s.giveW, math.Max(0, dev.Commanded.PowerW))
+		s.giveW, s.probeW = math.Min(s.giveW, math.Max(0, dev.Commanded.PowerW)), 0
 	}
 	rd.out.Meters = append(rd.out.Meters, MeterDecision{ID: d.meter.ID, EventID: d.rec.EventID,
 		Reference: ByDevice, DeliveredW: rd.deliveredW(d.meter, level{}), Reason: Releasing})

@@ -33,6 +33,7 @@ type share struct {
 	offsetK float64
 	// A battery near the export limit approaches it slowly.
 	bounded bool
+	tracked bool    // its share moves with the load that nobody controls
 	barred  bool    // a battery that may give nothing at all
 	probeW  float64 // what one that does not follow is told all the same
 	clamped string  // what kept a charger's limit from its aim
@@ -120,7 +121,7 @@ func (rd *round) serve(d demand) {
 	wantW := rd.raise(d)
 	aim := rd.aimOf(d, l, wantW)
 	bound, boundReason := rd.bound(d)
-	aim.bounded = aim.w > bound
+	aim.bounded, aim.boundW = aim.w > bound, bound
 	aim.w, aim.steadyW = math.Min(aim.w, bound), clamp(aim.steadyW, 0, math.Max(0, bound))
 	givenW, deviceReason := rd.allocate(d, aim)
 
@@ -143,6 +144,7 @@ type aim struct {
 	w       float64
 	steadyW float64 // without a trim downwards: what slow devices go by
 	bounded bool    // a cap or the export limit keeps it from being more
+	boundW  float64 // the most that they may give
 	tracked bool    // it moves with the load that nobody controls
 }
 
@@ -150,10 +152,11 @@ type aim struct {
 // wantW: the target, the drift of the site, less what devices of other meters
 // give at the same point already, and the trim of the settlement interval.
 func (rd *round) aimOf(d demand, l level, wantW float64) aim {
-	a := aim{w: wantW, steadyW: wantW, tracked: l.weight > 0}
+	a := aim{w: wantW, steadyW: wantW}
 	if math.IsInf(wantW, 0) {
-		return a
+		return a // all that there is moves with nothing
 	}
+	a.tracked = l.weight > 0
 	a.w += l.driftW(d.meter) - l.weight*rd.givenBesideW(d.meter)
 	a.steadyW = a.w
 	if d.state == dispatch.Active {
@@ -322,18 +325,21 @@ func forgotten(pt *Point) bool { return pt != nil && !pt.Fresh && pt.Age > meter
 // point stays at or above floor.
 func (rd *round) boundAt(m *Meter, pt *Point, floor float64) float64 {
 	if forgotten(pt) {
-		return math.Max(rd.inForce(m), math.Max(0, -floor))
+		// As if the site drew nothing, or fed in what it last did.
+		most := math.Min(0, boundW(pt, 0)) - floor - rd.givenByOthers(m, pt)
+		return math.Max(rd.inForce(m), math.Max(0, most))
 	}
 	// What other devices give already lowers the same load.
 	return boundW(pt, floor) - rd.givenByOthers(m, pt)
 }
 
-// inForce is what the batteries of a meter are commanded to give.
+// inForce is what the batteries of a meter that can be read give as they are
+// commanded to.
 func (rd *round) inForce(m *Meter) float64 {
 	var sum float64
 	for _, d := range rd.of(m) {
-		if d.Kind == drivers.Battery && d.Commanded != nil {
-			sum += math.Max(0, d.Commanded.PowerW)
+		if d.Kind == drivers.Battery && d.Commanded != nil && d.Fresh {
+			sum += math.Max(0, math.Min(d.Commanded.PowerW, d.PowerW.Or(d.Commanded.PowerW)))
 		}
 	}
 	return sum
@@ -356,7 +362,7 @@ func (rd *round) givenByOthers(m *Meter, pt *Point) float64 {
 			}
 		case rd.serves(i, at) && d.Fresh:
 		case d.Kind == drivers.Battery:
-			sum += math.Max(s.giveW, d.PowerW.Or(0))
+			sum += math.Max(math.Max(s.giveW, s.probeW), d.PowerW.Or(0))
 		default:
 			sum += s.giveW
 		}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"time"
+
+	"nominald/dispatch/baseline"
 )
 
 // trace is the net load of a stretch of time, a mean a minute.
@@ -45,28 +48,50 @@ func (tr *trace) mean(from, to time.Time) (w, coverage float64) {
 // 10-in-10 baseline takes.
 const historyDays = 10
 
-// settle works out what the site is settled by, from days like this one that
-// are played before it.
+// days is the history of the site: working days that are played before the
+// scenario's own, and that one as far as it has come.
+type days []*trace
+
+// MeanW is the mean net load of a stretch of time, and how much of it is known.
+func (ds days) MeanW(from, to time.Time) (w, coverage float64, err error) {
+	for _, tr := range ds {
+		if w, coverage = tr.mean(from, to); coverage > 0 {
+			return w, coverage, nil
+		}
+	}
+	return 0, 0, nil
+}
+
+// settle works out what the site is settled by.
 func (r *run) settle(today *trace) error {
 	if len(today.minutes) == 0 {
 		return nil // settled at the devices
 	}
-	return r.estimate(append(r.past(), today))
+	r.history = append(r.past(), today)
+	const farther = 2 * time.Hour // a timeslot may be extended
+	e, err := r.estimate(r.sc.start(), r.sc.end().Add(farther), 1)
+	if err != nil {
+		return err
+	}
+	r.settled = func(t time.Time) float64 { return e.At(t).V }
+	r.own = func(t time.Time) float64 { return r.trust() * e.At(t).V }
+	return nil
 }
+
+// trust is how our own baseline relates to the one that settles.
+func (r *run) trust() float64 { return 1 + r.sc.bias*float64(1-2*(r.seed%2)) }
 
 // past plays the working days before the scenario's own, which nobody
 // commanded.
-func (r *run) past() []*trace {
-	var days []*trace
-	for at, n := r.sc.start(), 0; n < historyDays; {
+func (r *run) past() days {
+	var out days
+	for at := r.sc.start(); len(out) < historyDays; {
 		at = at.AddDate(0, 0, -1)
-		if d := at.Weekday(); d == time.Saturday || d == time.Sunday {
-			continue
+		if !baseline.IsOffDay(at) {
+			out = append(out, r.pastDay(at, int64(len(out)+1)))
 		}
-		n++
-		days = append(days, r.pastDay(at, int64(n)))
 	}
-	return days
+	return out
 }
 
 func (r *run) pastDay(start time.Time, n int64) *trace {
@@ -74,48 +99,27 @@ func (r *run) pastDay(start time.Time, n int64) *trace {
 	sc.grid.outdoorC += sc.weatherK * (2*unit(7*n+3*r.seed) - 1)
 	w := newWorld(&sc, 1000*r.seed+n, start.Add(-warmBefore-time.Hour))
 	tr := &trace{}
-	for end := start.Add(sc.end().Sub(sc.start())); w.now.Before(end); {
+	const farther = 3 * time.Hour
+	for end := start.Add(sc.end().Sub(sc.start()) + farther); w.now.Before(end); {
 		w.step(warmStep)
 		tr.add(w.now.Add(-warmStep), w.idleW)
 	}
 	return tr
 }
 
-// estimate is a stand-in until the engine is here.
-func (r *run) estimate(days []*trace) error {
-	hours := map[time.Time]float64{}
-	hour := func(t time.Time) float64 {
-		sum := 0.0
-		for _, d := range days[:historyDays] {
-			day := d.from.Add(warmBefore + time.Hour)
-			at := day.Add(t.Sub(r.sc.start()))
-			w, _ := d.mean(at, at.Add(time.Hour))
-			sum += w
-		}
-		return sum / historyDays
+// estimate is the baseline of a timeslot by the gateway's own engine, times a
+// factor.
+func (r *run) estimate(start, end time.Time, factor float64) (*baseline.Estimate, error) {
+	p, ok := baseline.Preset(baseline.CAISO10in10)
+	if !ok {
+		return nil, errors.New("no preset " + baseline.CAISO10in10)
 	}
-	s := r.sc.start()
-	var raw float64
-	for h := -4; h < -1; h++ {
-		raw += hour(s.Add(time.Duration(h) * time.Hour))
+	e, err := baseline.Compute(p, time.UTC, baseline.Event{Start: start, End: end, RowStart: r.sc.start()}, r.history)
+	if err != nil {
+		return nil, err
 	}
-	now, _ := days[historyDays].mean(s.Add(-4*time.Hour), s.Add(-time.Hour))
-	f := now / (raw / 3)
-	f = max(0.8, min(1.2, f))
-	if raw < 0 {
-		f = 1
+	for i := range e.W {
+		e.W[i] *= factor
 	}
-	for t := s.Add(-4 * time.Hour); t.Before(r.sc.end().Add(3 * time.Hour)); t = t.Add(time.Hour) {
-		if t.Before(r.sc.end()) {
-			hours[t] = f * hour(t)
-		} else {
-			hours[t] = hours[t.Add(-time.Hour)]
-		}
-	}
-	r.settled = func(t time.Time) float64 {
-		return hours[s.Add(t.Sub(s).Truncate(time.Hour))]
-	}
-	bias := 1 + r.sc.bias*float64(1-2*(r.seed%2))
-	r.own = func(t time.Time) float64 { return bias * r.settled(t) }
-	return nil
+	return e, nil
 }

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"nominald/drivers"
 	"nominald/gateway"
 )
 
@@ -40,11 +39,8 @@ type controller struct {
 }
 
 func newOurs(r *run) (driver, error) {
-	opts := gateway.SteppedOptions{Config: siteConfig(r.sc), Ports: r.world.ports(), Now: func() time.Time { return r.world.now }}
-	if r.own != nil {
-		opts.Baselines = func(_ string, at time.Time) drivers.Opt { return drivers.Some(r.own(at)) }
-	}
-	s, err := gateway.NewStepped(opts)
+	s, err := gateway.NewStepped(gateway.SteppedOptions{Config: siteConfig(r.sc), Ports: r.world.ports(),
+		Now: func() time.Time { return r.world.now }})
 	if err != nil {
 		return nil, err
 	}

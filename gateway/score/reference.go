@@ -4,7 +4,6 @@ import (
 	"math"
 	"time"
 
-	"nominald/dispatch"
 	"nominald/drivers"
 	"nominald/gateway/config"
 )
@@ -17,8 +16,8 @@ import (
 // are shifted all together.
 type openLoop struct{}
 
-func (openLoop) setSchedule([]dispatch.Record) {}
-func (openLoop) restart() error                { return nil }
+func (openLoop) setSchedule(*run) error { return nil }
+func (openLoop) restart() error         { return nil }
 
 func (openLoop) round(r *run) {
 	give(r, r.targetW(r.world.now))
@@ -35,8 +34,8 @@ const (
 	piIntegral     = 0.3 // a second
 )
 
-func (*pi) setSchedule([]dispatch.Record) {}
-func (p *pi) restart() error              { p.integralW = 0; return nil }
+func (*pi) setSchedule(*run) error { return nil }
+func (p *pi) restart() error       { p.integralW = 0; return nil }
 
 func (p *pi) round(r *run) {
 	target := r.targetW(r.world.now)

@@ -15,7 +15,7 @@ import (
 // driver is a controller of the site: ours, or one to compare with.
 type driver interface {
 	round(r *run)
-	setSchedule([]dispatch.Record)
+	setSchedule(*run) error
 	restart() error
 }
 
@@ -28,7 +28,8 @@ type run struct {
 	records []dispatch.Record // as Leap has them now
 	settled baselineOf        // what the site is settled by
 	own     baselineOf        // what the controller believes
-	down    bool              // the gateway does not run
+	history days
+	down    bool // the gateway does not run
 	out     record
 }
 
@@ -64,7 +65,9 @@ func execute(sc *scenario, seed int64, with func(*run) (driver, error)) (*record
 		return nil, err
 	}
 	r.driver = d
-	r.reschedule()
+	if err := r.reschedule(); err != nil {
+		return nil, err
+	}
 	return &r.out, r.play()
 }
 
@@ -89,9 +92,7 @@ func (r *run) play() error {
 }
 
 // reschedule hands the timeslots to the controller.
-func (r *run) reschedule() {
-	r.driver.setSchedule(append([]dispatch.Record(nil), r.records...))
-}
+func (r *run) reschedule() error { return r.driver.setSchedule(r) }
 
 // winner is the timeslot that runs at a time and ranks highest, nil where none
 // does.
@@ -168,9 +169,26 @@ type ours struct {
 	stepped *gateway.Stepped
 }
 
-func (o *ours) round(*run)                       { o.stepped.Round() }
-func (o *ours) setSchedule(rs []dispatch.Record) { o.stepped.SetSchedule(rs) }
-func (o *ours) restart() error                   { return o.stepped.Restart() }
+func (o *ours) round(*run)     { o.stepped.Round() }
+func (o *ours) restart() error { return o.stepped.Restart() }
+
+// setSchedule hands over the timeslots, each with its baseline where the site
+// is settled by one.
+func (o *ours) setSchedule(r *run) error {
+	records := append([]dispatch.Record(nil), r.records...)
+	for _, rec := range records {
+		if r.history == nil {
+			break
+		}
+		e, err := r.estimate(rec.Start, rec.End, r.trust())
+		if err != nil {
+			return err
+		}
+		o.stepped.SetBaseline(rec, e)
+	}
+	o.stepped.SetSchedule(records)
+	return nil
+}
 
 // siteConfig is the scenario's site as a config file would say it.
 func siteConfig(sc *scenario) *config.Config {

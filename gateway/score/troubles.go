@@ -74,15 +74,13 @@ func breaks(name string, f fault) func(*run) error {
 func extend(to time.Duration) func(*run) error {
 	return func(r *run) error {
 		r.records[0].End = r.sc.start().Add(to)
-		r.reschedule()
-		return nil
+		return r.reschedule()
 	}
 }
 
 func cancel(r *run) error {
 	r.records[0].Cancelled, r.records[0].CancelledAt = true, r.world.now
-	r.reschedule()
-	return nil
+	return r.reschedule()
 }
 
 func crash(r *run) error {
