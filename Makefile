@@ -8,12 +8,14 @@ FUZZTIME ?= 30s
 COUNT    ?= 1000000
 SEED     ?=
 ARCH     ?=
+ONLY     ?=
+SEEDS    ?=
 
 export CGO_ENABLED ?= 0
 export SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race demo bench bench-bus soak-bus fuzz lint cross deb ci clean toolchain
+.PHONY: help build test race demo bench bench-bus bench-round score score-live soak-bus fuzz lint cross deb ci clean toolchain
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -42,6 +44,12 @@ bench-bus: toolchain ## measure the wires: serial lines paced at their baud rate
 
 soak-bus: toolchain ## a million spoiled transactions, or COUNT of them, on lines of every kind; SEED repeats a run
 	.ci/figures soak-bus .ci/soak $(COUNT)
+
+bench-round: toolchain ## measure one control round at 5, 50 and 500 devices with 500 timeslots
+	.ci/figures bench-round go run ./gateway/bench round
+
+score: toolchain ## play the reference scenarios: table, figures, a plot each in build/score/ (ONLY=A,K, SEEDS=8)
+	.ci/figures score go run ./gateway/score -only "$(ONLY)" -seeds $(or $(SEEDS),8)
 
 fuzz: toolchain ## each fuzz target for FUZZTIME (30s)
 	.ci/fuzz $(FUZZTIME)

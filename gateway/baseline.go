@@ -140,8 +140,12 @@ func rowStart(r dispatch.Record, schedule *dispatch.Schedule) time.Time {
 	all := schedule.All()
 	for i := len(all) - 1; i >= 0; i-- { // by start: one look backwards finds the whole row
 		o := &all[i]
-		joins := o.MeterID == r.MeterID && o.Start.Before(start) && start.Sub(o.End) <= mergeGap && !o.IntegrationTest
-		if joins && o.Problem == "" && !(o.Cancelled && o.CancelledAt.Before(o.Start)) {
+		end := o.End
+		if o.Cancelled {
+			end = earlier(end, o.CancelledAt)
+		}
+		ran := end.After(o.Start) && o.Problem == "" && !o.IntegrationTest
+		if ran && o.MeterID == r.MeterID && o.Start.Before(start) && start.Sub(end) <= mergeGap {
 			start = o.Start
 		}
 	}

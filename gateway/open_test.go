@@ -110,7 +110,7 @@ func TestLinesFollowTheConfig(t *testing.T) {
 
 func TestHeldOffThermostatIsNotShifted(t *testing.T) {
 	for inhibit, want := range map[bool]float64{true: 0, false: 2} {
-		u := &unit{cfg: config.Device{Kind: drivers.Thermostat, MaxOffsetK: 2, ByInhibit: inhibit, MinOff: time.Minute, MinOn: 7 * time.Minute}, every: time.Second}
+		u := &unit{cfg: config.Device{Kind: drivers.Thermostat, MaxOffsetK: 2, ByInhibit: inhibit, MinOff: time.Minute, MinOn: 7 * time.Minute}, every: time.Second, now: time.Now}
 		d := u.look(noon, bus.Snapshot{Online: true, Reading: drivers.Reading{At: time.Now()}})
 		if d.MaxOffsetK != want || d.MinOn != 7*time.Minute {
 			t.Errorf("by inhibit %v: shift of %g K, rest of %v", inhibit, d.MaxOffsetK, d.MinOn)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -58,4 +59,54 @@ func BenchmarkRound(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkFloor copies what a round looks at, and no more.
+func BenchmarkFloor(b *testing.B) {
+	for _, n := range []int{5, 50, 500} {
+		b.Run(fmt.Sprintf("devices=%d", n), func(b *testing.B) {
+			in := crowd(n, 500)
+			var slots []dispatch.Record
+			var devices []Device
+			for b.Loop() {
+				slots = append(slots[:0], in.Slots...)
+				devices = append(devices[:0], in.Devices...)
+			}
+			if len(slots) != 500 || len(devices) < n {
+				b.Fatal("nothing was copied")
+			}
+		})
+	}
+}
+
+// BenchmarkGrowth is by how much the heap grows a round, once it is warm, in
+// bytes: what one round leaves behind for ever.
+func BenchmarkGrowth(b *testing.B) {
+	for _, n := range []int{5, 50, 500} {
+		b.Run(fmt.Sprintf("devices=%d", n), func(b *testing.B) {
+			in := crowd(n, 500)
+			const warm, rounds = 200, 2000
+			run := func(times int) {
+				for range times {
+					in.Now = in.Now.Add(time.Millisecond)
+					Round(in)
+				}
+			}
+			run(warm)
+			before := liveHeap()
+			run(rounds)
+			grown := float64(liveHeap()) - float64(before)
+			for b.Loop() { // the measurement is above
+			}
+			b.ReportMetric(max(0, grown)/rounds, "B/round")
+		})
+	}
+}
+
+func liveHeap() uint64 {
+	runtime.GC()
+	runtime.GC() // what finalizers let go
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

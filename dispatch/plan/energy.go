@@ -151,6 +151,15 @@ type claimant struct {
 	hours float64 // left of it
 }
 
+// needWh is what a timeslot needs of a battery that has a portion of what is
+// asked and gives limitW at most.
+func (c *claimant) needWh(portion, limitW float64) float64 {
+	if math.IsInf(c.askW, 0) {
+		return limitW * c.hours
+	}
+	return math.Min(c.askW*portion, limitW) * c.hours
+}
+
 // claimants are a meter's timeslots that get energy, in the order in which they
 // do: committed ones first, whatever their priority, then the smaller priority
 // number (domain.md 2.2, 4.3).
@@ -164,6 +173,9 @@ func (rd *round) claimants(meter int) []claimant {
 func (rd *round) orderClaimants() {
 	rd.ordered = true
 	rd.order = make([][]claimant, len(rd.in.Meters))
+	for i := range rd.order {
+		rd.order[i] = make([]claimant, 0, len(rd.in.Slots)/len(rd.order)+1)
+	}
 	soon := rd.in.Now.Add(reserveAhead)
 	for i := range rd.in.Slots {
 		r := &rd.in.Slots[i]
@@ -175,7 +187,7 @@ func (rd *round) orderClaimants() {
 		}
 	}
 	for _, list := range rd.order {
-		slices.SortStableFunc(list, byEnergyRank)
+		slices.SortFunc(list, byEnergyRank)
 	}
 }
 
@@ -190,9 +202,9 @@ func energyRank(r *dispatch.Record) int {
 	return r.Priority
 }
 
-// claim is a timeslot's part of a battery's energy.
-type claim struct {
-	rec            *dispatch.Record
+// rankShare is what the timeslots of one rank need of a battery's energy, and
+// what they get of it.
+type rankShare struct {
 	rank           int
 	needWh, keptWh float64
 }
@@ -202,80 +214,91 @@ type claim struct {
 func (rd *round) keptWh(d *Device, r *dispatch.Record) float64 {
 	var sum float64
 	rank := energyRank(r)
-	for _, c := range rd.energyPlan(d) {
-		if c.rank > rank {
-			break
-		}
-		if c.rec != r {
-			sum += c.keptWh
+	for _, g := range rd.energyPlan(d) {
+		switch {
+		case g.rank < rank:
+			sum += g.keptWh
+		case g.rank == rank && g.needWh > 0 && rd.in.Now.Before(r.End):
+			own := math.Min(rd.needW(d, r), d.MaxDischargeW.Or(0)) * r.End.Sub(later(r.Start, rd.in.Now)).Hours()
+			sum += math.Max(0, g.keptWh*(1-own/g.needWh))
+		case g.rank == rank:
+			sum += g.keptWh
 		}
 	}
 	return sum
 }
 
-// energyPlan gives out a battery's energy in the order of its claimants; those
-// that rank alike get the same fraction of what they need (domain.md 4.3,
-// "water-filling by rank"). A round asks for it many times and works it out
-// once.
-func (rd *round) energyPlan(d *Device) []claim {
+// energyPlan gives out a battery's energy rank by rank; those that rank alike
+// get the same fraction of what they need (domain.md 4.3, "water-filling by
+// rank"). A round asks for it many times and works it out once.
+func (rd *round) energyPlan(d *Device) []rankShare {
 	s := rd.share(d)
 	if s.planned {
-		return s.claims
+		return s.plan
 	}
-	s.planned, s.claims = true, rd.claims(d)
+	s.planned = true
+	limit := d.MaxDischargeW.Or(0)
+	for _, at := range rd.serving[rd.deviceAt[d.Name]] {
+		portion := rd.portion(d, &rd.in.Meters[at])
+		list := rd.claimants(at)
+		for first := 0; first < len(list); {
+			next, needWh := first, 0.0
+			for ; next < len(list) && list[next].rank == list[first].rank; next++ {
+				needWh += list[next].needWh(portion, limit)
+			}
+			s.need(list[first].rank, needWh)
+			first = next
+		}
+	}
 	left := usableWh(d, d.ReserveSoC).Or(0)
-	for first := 0; first < len(s.claims); {
-		next, need := first, 0.0
-		for ; next < len(s.claims) && s.claims[next].rank == s.claims[first].rank; next++ {
-			need += s.claims[next].needWh
-		}
-		fraction := 1.0
-		if need > left {
-			fraction = left / need
-		}
-		for i := first; i < next; i++ {
-			s.claims[i].keptWh = fraction * s.claims[i].needWh
-		}
-		left = math.Max(0, left-fraction*need)
-		first = next
+	for i := range s.plan {
+		g := &s.plan[i]
+		g.keptWh = math.Min(g.needWh, left)
+		left -= g.keptWh
 	}
-	rd.showPlan(d, s.claims)
-	return s.claims
+	rd.showPlan(d, s.plan)
+	return s.plan
+}
+
+// need adds to what a rank needs.
+func (s *share) need(rank int, wh float64) {
+	at, found := slices.BinarySearchFunc(s.plan, rank, func(g rankShare, rank int) int { return g.rank - rank })
+	if !found {
+		s.plan = slices.Insert(s.plan, at, rankShare{rank: rank})
+	}
+	s.plan[at].needWh += wh
 }
 
 // shownClaims is how many timeslots a decision shows of a battery's plan.
 const shownClaims = 8
 
-// showPlan writes the first claims into the decision.
-func (rd *round) showPlan(d *Device, claims []claim) {
-	for _, c := range claims[:min(len(claims), shownClaims)] {
-		rd.out.Energy = append(rd.out.Energy, EnergyShare{Device: d.Name, EventID: c.rec.EventID, NeedWh: c.needWh, KeptWh: c.keptWh})
-	}
-}
-
-// claims are the claimants that a battery serves, with what they need of it.
-func (rd *round) claims(d *Device) []claim {
-	serving := rd.serving[rd.deviceAt[d.Name]]
-	n := 0
-	for _, at := range serving {
-		n += len(rd.claimants(at))
-	}
-	out := make([]claim, 0, n)
+// showPlan writes the first timeslots of a battery's plan into the decision.
+func (rd *round) showPlan(d *Device, plan []rankShare) {
 	limit := d.MaxDischargeW.Or(0)
-	for _, at := range serving {
-		portion := rd.portion(d, &rd.in.Meters[at])
-		for _, c := range rd.claimants(at) {
-			need := limit
-			if !math.IsInf(c.askW, 0) {
-				need = math.Min(c.askW*portion, limit)
+	shown := 0
+	for _, g := range plan {
+		for _, at := range rd.serving[rd.deviceAt[d.Name]] {
+			portion := rd.portion(d, &rd.in.Meters[at])
+			for _, c := range rd.claimants(at) {
+				if c.rank > g.rank || shown == shownClaims {
+					break
+				}
+				if c.rank < g.rank {
+					continue
+				}
+				need := c.needWh(portion, limit)
+				kept := 0.0
+				if g.needWh > 0 {
+					kept = g.keptWh * need / g.needWh
+				}
+				shown++
+				rd.out.Energy = append(rd.out.Energy, EnergyShare{Device: d.Name, EventID: c.rec.EventID, NeedWh: need, KeptWh: kept})
 			}
-			out = append(out, claim{rec: c.rec, rank: c.rank, needWh: need * c.hours})
+		}
+		if shown == shownClaims {
+			return
 		}
 	}
-	if len(serving) > 1 {
-		slices.SortStableFunc(out, func(a, b claim) int { return a.rank - b.rank })
-	}
-	return out
 }
 
 // refusalLater tells whether a coming timeslot will not be followed anyway.

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"math"
@@ -244,6 +245,9 @@ func TestLimitsHoldForAnySituation(t *testing.T) {
 		}
 		checkExport(t, in, d)
 		checkEnergy(t, in, d)
+		if _, err := json.Marshal(d); err != nil {
+			t.Fatalf("a decision that can not be written down: %v", err)
+		}
 		if again := Round(in); cmp.Diff(d, again) != "" {
 			t.Fatalf("the same input gave another decision:\n%s", cmp.Diff(d, again))
 		}
@@ -329,9 +333,9 @@ func checkBattery(t *rapid.T, in Input, b *Device, dd DeviceDecision) {
 	switch {
 	case math.IsNaN(got) || math.IsInf(got, 0):
 		t.Fatalf("battery set-point %v", got)
-	case got > math.Round(b.MaxDischargeW.Or(0)):
+	case got > b.MaxDischargeW.Or(0)+0.5:
 		t.Fatalf("battery set-point %v W, limit %v", got, b.MaxDischargeW)
-	case got < 0 && (!in.Policy.ChargeToTarget || -got > math.Round(b.MaxChargeW.Or(0)) || !b.SoC.OK || b.SoC.V >= fullSoC):
+	case got < 0 && (!in.Policy.ChargeToTarget || -got > b.MaxChargeW.Or(0)+0.5 || !b.SoC.OK || b.SoC.V >= fullSoC):
 		t.Fatalf("battery set-point %v W; charging up to %v: %v, state of charge %v", got, b.MaxChargeW, in.Policy.ChargeToTarget, b.SoC)
 	case got > 0 && (!b.SoC.OK || b.SoC.V <= b.ReserveSoC):
 		t.Fatalf("battery set-point %v W at a state of charge of %v, reserve %v", got, b.SoC, b.ReserveSoC)

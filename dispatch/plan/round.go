@@ -40,7 +40,7 @@ type share struct {
 	// A battery's energy plan, and what it may give for the timeslot that was
 	// asked about last.
 	planned bool
-	claims  []claim
+	plan    []rankShare
 	asked   allowance
 }
 

@@ -1,7 +1,7 @@
 // Command bench measures the gateway and prints one figure a line
 // (design.md 1.4). It runs the built binary as a process of its own against a
 // simulated site and a simulated Leap, both on loopback, so that what it
-// weighs is the gateway alone. "bench bus" measures the wires instead.
+// weighs is the gateway alone. "bench bus" measures the wires instead, "bench round" the planner.
 package main
 
 import (
@@ -19,8 +19,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	measure := measureAll
-	if len(os.Args) == 2 && os.Args[1] == "bus" {
-		measure = measureBus
+	if len(os.Args) == 2 {
+		switch os.Args[1] {
+		case "bus":
+			measure = measureBus
+		case "round":
+			measure = measureRound
+		}
 	}
 	if err := measure(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -104,9 +104,10 @@ func TestSmallestConfigGetsTheDefaults(t *testing.T) {
 			{Name: "main", Kind: drivers.Meter, Profile: "sunspec-meter", Bus: "lan", Unit: 200},
 			{Name: "battery", Kind: drivers.Battery, Profile: "sunspec-storage", Bus: "lan", Unit: 1, ReserveSoC: 20},
 		},
-		Policy: Policy{Basis: "energy", Voluntary: "follow", CommunicationTest: "dry-run", OnMissing: "execute", Release: 2 * time.Minute},
-		HTTP:   HTTP{Listen: "127.0.0.1:8645"},
-		Store:  Store{Dir: "/var/lib/nominald", Retain: 400 * 24 * time.Hour},
+		Policy: Policy{Basis: "energy", Voluntary: "follow", CommunicationTest: "dry-run", OnMissing: "execute", Release: 2 * time.Minute,
+			ReleaseLoads: 75 * time.Minute},
+		HTTP:  HTTP{Listen: "127.0.0.1:8645"},
+		Store: Store{Dir: "/var/lib/nominald", Retain: 400 * 24 * time.Hour},
 	}
 	compare(t, got, want)
 }
@@ -176,7 +177,7 @@ devices:
   - {name: pv, kind: inverter, profile: roof, bus: server, unit: 3}
 inputs:
   - {name: stop-button, gpio: GPIO27, role: stop, active: high, pull: none, debounce: 20ms}
-policy: {basis: max-paid, voluntary: follow-above-soc:50, communication_test: actuate, on_missing: drop, release: 0s}
+policy: {basis: max-paid, voluntary: follow-above-soc:50, communication_test: actuate, on_missing: drop, release: 0s, release_loads: 30m, release_random: 7m, charge_to_target: true}
 http: {listen: "0.0.0.0:80", token: file:/etc/nominald/http.token, hosts: [gw.example.net, GW]}
 store: {dir: /srv/n, retain: 1d12h}
 `)
@@ -209,9 +210,10 @@ store: {dir: /srv/n, retain: 1d12h}
 			{Name: "pv", Kind: drivers.Inverter, Profile: "roof", Bus: "server", Unit: 3},
 		},
 		Inputs: []Input{{Name: "stop-button", Role: RoleStop, GPIO: "GPIO27", Active: "high", Pull: "none", Debounce: 20 * time.Millisecond}},
-		Policy: Policy{Basis: "max-paid", Voluntary: "follow-above-soc", VoluntaryAboveSoC: 50, CommunicationTest: "actuate", OnMissing: "drop"},
-		HTTP:   HTTP{Listen: "0.0.0.0:80", Token: NewSecret("file:/etc/nominald/http.token", "0123456789abcdef"), Hosts: []string{"gw.example.net", "GW"}},
-		Store:  Store{Dir: "/srv/n", Retain: 36 * time.Hour},
+		Policy: Policy{Basis: "max-paid", Voluntary: "follow-above-soc", VoluntaryAboveSoC: 50, CommunicationTest: "actuate", OnMissing: "drop",
+			ReleaseLoads: 30 * time.Minute, ReleaseRandom: 7 * time.Minute, ChargeToTarget: true},
+		HTTP:  HTTP{Listen: "0.0.0.0:80", Token: NewSecret("file:/etc/nominald/http.token", "0123456789abcdef"), Hosts: []string{"gw.example.net", "GW"}},
+		Store: Store{Dir: "/srv/n", Retain: 36 * time.Hour},
 		Warnings: []string{
 			"devices[2]: c is in no meter's devices and is never dispatched",
 			"devices[3]: t is in no meter's devices and is never dispatched",

@@ -1,0 +1,140 @@
+package gateway
+
+import (
+	"log/slog"
+	"math"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"nominald/dispatch"
+	"nominald/drivers"
+	"nominald/gateway/config"
+	"nominald/gateway/loadlog"
+	"nominald/gateway/store"
+)
+
+// historied is a site with 16 days of measured load on disk: 1000 W, and on the
+// 20th, the day before the timeslots, 3000 W.
+type historied struct {
+	baseliner
+	slot dispatch.Record
+}
+
+const historiedMeter = "afce893d-ea68-487f-9f8c-778b1881f60a"
+
+func newHistoried(t *testing.T) *historied {
+	t.Helper()
+	st, _, err := store.Open(t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	start := time.Date(2026, 7, 21, 17, 0, 0, 0, time.UTC)
+	loads := loadlog.New(loadlog.Options{Store: st})
+	for at := start.AddDate(0, 0, -16); at.Before(start.Add(-time.Hour)); at = at.Add(2 * time.Second) {
+		w := 1000.0
+		if at.Day() == 20 {
+			w = 3000
+		}
+		loads.Add(at, loadlog.Site, w, loadlog.Measured)
+		if at.Minute() == 0 && at.Second() == 0 {
+			if err := loads.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	h := &historied{slot: dispatch.Record{Timeslot: dispatch.Timeslot{MeterID: historiedMeter, EventID: "a",
+		Start: start, End: start.Add(time.Hour)}, FirstSeen: start.Add(-24 * time.Hour)}}
+	h.baseliner = baseliner{cfg: &config.Config{Site: config.Site{Timezone: time.UTC},
+		Meters: []config.Meter{{ID: historiedMeter, Reference: config.ByBaseline, Baseline: "caiso-10-in-10"}}},
+		log: slog.New(slog.DiscardHandler), loads: loads, store: st, events: newEvents(), schedule: &atomic.Pointer[dispatch.Schedule]{},
+		now: func() time.Time { return start.Add(-30 * time.Minute) }, tried: map[string]attempt{}}
+	h.schedule.Store(dispatch.NewSchedule([]dispatch.Record{h.slot}))
+	return h
+}
+
+// baselineW is what the planner is told of a timeslot that has begun.
+func (h *historied) baselineW(t *testing.T, r dispatch.Record) float64 {
+	t.Helper()
+	if h.events.byID[r.EventID] == nil {
+		h.events.open(r, r.Start, h.schedule.Load(), nothing)
+	}
+	b := h.events.forPlan(r.Start)[r.EventID].BaselineW
+	if !b.OK {
+		t.Fatalf("timeslot %s has no baseline", r.EventID)
+	}
+	return b.V
+}
+
+// Nine days of 1000 W and one of 3000 W are 1200 W in the mean; the event day
+// drew 1000 W before the start, 1000 / 1200 = 0.833 of it: 1000 W.
+func TestBaselineReachesThePlannerAndOutlivesARestart(t *testing.T) {
+	h := newHistoried(t)
+	h.round()
+	if got := h.baselineW(t, h.slot); math.Abs(got-1000) > 0.5 {
+		t.Errorf("got %v W, want 1000", got)
+	}
+	saved := h.events.unsaved(true)["a"]
+	h.events = newEvents()
+	if err := h.events.restore(saved, h.slot.Start); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.baselineW(t, h.slot); math.Abs(got-1000) > 0.5 {
+		t.Errorf("after a restart: got %v W, want 1000", got)
+	}
+	if !h.events.hasBaseline(h.slot) {
+		t.Error("after a restart the baseline would be worked out again, in the timeslot")
+	}
+}
+
+// The 20th had a timeslot: without it the mean is 1000 W and the factor 1.
+func TestBaselineLeavesEventDaysOut(t *testing.T) {
+	h := newHistoried(t)
+	day := h.slot.Start.AddDate(0, 0, -1)
+	before := newEvents()
+	before.byID["b"] = &event{EventID: "b", MeterID: historiedMeter, Start: day, End: day.Add(time.Hour), Followed: true, changed: true}
+	if err := h.store.AppendRows(eventsBucket, before.unsaved(true)); err != nil {
+		t.Fatal(err)
+	}
+	h.round()
+	e := h.events.estimates["a"]
+	if e == nil || e.Factor != 1 || e.Days[0] != "2026-07-17" {
+		t.Errorf("got %+v, want the 20th left out and a factor of 1", e)
+	}
+}
+
+func TestBaselineOfARowLooksBeforeItsFirst(t *testing.T) {
+	h := newHistoried(t)
+	next := h.slot
+	next.EventID, next.Start, next.End = "b", h.slot.End, h.slot.End.Add(time.Hour)
+	s := dispatch.NewSchedule([]dispatch.Record{h.slot, next})
+	if got := rowStart(next, s); !got.Equal(h.slot.Start) {
+		t.Errorf("row starts at %v, want %v", got, h.slot.Start)
+	}
+	gone := h.slot
+	gone.Cancelled, gone.CancelledAt = true, gone.Start.Add(-time.Hour)
+	s = dispatch.NewSchedule([]dispatch.Record{gone, next})
+	if got := rowStart(next, s); !got.Equal(next.Start) {
+		t.Errorf("after one that was cancelled ahead the row starts at %v, want %v", got, next.Start)
+	}
+}
+
+// In its first days a site has no baseline; it goes by the load before the
+// timeslot and does not try again and again.
+func TestBaselineOfAYoungSiteIsNone(t *testing.T) {
+	h := newHistoried(t)
+	h.loads = loadlog.New(loadlog.Options{Store: forgetful{}})
+	h.round()
+	h.round()
+	h.events.open(h.slot, h.slot.Start, h.schedule.Load(), nothing)
+	if b := h.events.forPlan(h.slot.Start)["a"].BaselineW; b.OK {
+		t.Errorf("got a baseline of %v W out of nothing", b.V)
+	}
+	if len(h.tried) != 1 {
+		t.Errorf("tried: %v, want once", h.tried)
+	}
+}
+
+// nothing is no evidence.
+func nothing(dispatch.Record) (drivers.Opt, map[string]drivers.Opt) { return drivers.Opt{}, nil }
