@@ -152,6 +152,21 @@ func rowStart(r dispatch.Record, schedule *dispatch.Schedule) time.Time {
 	return start
 }
 
+// adjustmentWindow is the time before a timeslot whose load its reference is
+// measured by.
+func adjustmentWindow(m config.Meter) (from, to time.Duration) {
+	switch m.Reference {
+	case config.ByBaseline:
+		if p, ok := baseline.Preset(m.Baseline); ok {
+			return p.Adjust.From, p.Adjust.To
+		}
+		return evidenceWindow, 0
+	case config.Relative:
+		return evidenceWindow, 0
+	}
+	return 0, 0
+}
+
 // setBaseline keeps an estimate for a timeslot, with its event where that has
 // begun.
 func (es *events) setBaseline(r dispatch.Record, est *baseline.Estimate) {

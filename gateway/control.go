@@ -154,6 +154,7 @@ func (c *control) metersOf(site *plan.Point) []plan.Meter {
 	for _, m := range c.cfg.Meters {
 		pm := plan.Meter{ID: m.ID, Device: m.Type == config.DeviceMeter,
 			Reference: plan.Reference(m.Reference), Devices: m.Devices}
+		pm.WindowFrom, pm.WindowTo = adjustmentWindow(m)
 		switch {
 		case !pm.Device:
 			pm.Point = site
@@ -177,7 +178,8 @@ func (c *control) kindOf(device string) drivers.Kind {
 func policyOf(p config.Policy) plan.Policy {
 	return plan.Policy{Basis: p.Basis, Voluntary: p.Voluntary, VoluntaryAboveSoC: p.VoluntaryAboveSoC,
 		CommunicationTest: p.CommunicationTest, OnMissing: p.OnMissing, Release: p.Release,
-		ReleaseLoads: p.ReleaseLoads, ReleaseRandom: p.ReleaseRandom, ChargeToTarget: p.ChargeToTarget}
+		ReleaseLoads: p.ReleaseLoads, ReleaseRandom: p.ReleaseRandom, ChargeToTarget: p.ChargeToTarget,
+		Precharge: p.Precharge, Precool: p.Precool, PrepareInWindow: p.PrepareInWindow}
 }
 
 // relevant picks the timeslots that can matter now: those that ended within the

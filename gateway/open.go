@@ -89,7 +89,7 @@ func openAll(cfg *config.Config, log *slog.Logger, keep keepsake) ([]*bus.Worker
 			workers = append(workers, w)
 		}
 		every := pollEvery(d, p)
-		units = append(units, &unit{cfg: d, every: every, now: time.Now, port: w.Attach(d.Name, device, every)})
+		units = append(units, &unit{cfg: d, every: every, now: time.Now, zone: cfg.Site.Timezone, port: w.Attach(d.Name, device, every)})
 	}
 	return workers, units, nil
 }

@@ -66,7 +66,7 @@ func (s *Stepped) start(known *events) error {
 		if !ok {
 			return fmt.Errorf("device %s has no port", d.Name)
 		}
-		u := &unit{cfg: d, every: time.Second, now: s.opts.Now, port: p}
+		u := &unit{cfg: d, every: time.Second, now: s.opts.Now, zone: s.opts.Config.Site.Timezone, port: p}
 		u.takeOver(normals[d.Name], born)
 		c.units = append(c.units, u)
 	}

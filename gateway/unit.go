@@ -18,6 +18,9 @@ type unit struct {
 	every time.Duration
 	watch watch
 	now   func() time.Time // the process's own clock, which no step of the time of day moves
+	// zone is the site's, for a vehicle's departure; session what it has got.
+	zone    *time.Location
+	session session
 	// dry is what the last round would have commanded in a dry run.
 	dry *drivers.Command
 }
@@ -81,6 +84,9 @@ func (w *watch) note(now time.Time, command *drivers.Command, power drivers.Opt,
 		w.freeze()
 	case command != nil && *command != *w.command:
 		w.changedAt = now
+		if w.command.OffsetK < 0 && command.OffsetK >= 0 {
+			w.heldSince = now // what was cooled ahead is held off only now
+		}
 	}
 	w.command = command
 	if command != nil {
@@ -231,6 +237,22 @@ func (u *unit) takeOver(normal drivers.Opt, now time.Time) {
 	}
 }
 
+// usualCost is the merit order of domain.md 4.3: charging that can wait, the
+// battery, thermostats, relays.
+func usualCost(k drivers.Kind) float64 {
+	switch k {
+	case drivers.Charger:
+		return 10
+	case drivers.Battery:
+		return 20
+	case drivers.Thermostat:
+		return 30
+	case drivers.Relay:
+		return 40
+	}
+	return 0
+}
+
 // look takes one round: it notes the command in force and what was measured,
 // and returns the device as the planner sees it.
 func (u *unit) look(now time.Time, s bus.Snapshot) plan.Device {
@@ -254,11 +276,15 @@ func (u *unit) look(now time.Time, s bus.Snapshot) plan.Device {
 		NormalW:       u.watch.normalW(), Commanded: u.watch.command,
 		ChangedAt: u.watch.changedAt, HeldSince: u.watch.heldSince, FreeSince: u.watch.freeSince,
 		Gain: u.watch.gain, Unresponsive: u.watch.unresponsive(now),
-		Held:    u.watch.held(),
+		Held: u.watch.held(), Cost: u.cfg.Cost.Or(usualCost(u.cfg.Kind)),
 		Refused: s.Lease != nil && s.AppliedAt.IsZero() && s.Online && s.LastError != "",
 	}
 	if u.cfg.ByInhibit {
 		d.MaxOffsetK = 0 // it is held off, nothing is shifted
+	}
+	if u.cfg.DepartureWh.OK && u.zone != nil {
+		d.DepartAt = nextClock(now, u.cfg.Departure, u.zone)
+		d.NeedWh = drivers.Some(math.Max(0, u.cfg.DepartureWh.V-u.session.note(now, d.Connected, power)))
 	}
 	return d
 }

@@ -21,7 +21,10 @@ func (rd *round) allocate(d demand, a aim) (float64, Reason) {
 	if a.tracked && batteryW > 0 && !math.IsInf(a.w, 0) {
 		chargeW = math.Max(0, a.w-chargerRoom*batteryW)
 	}
-	cutW := rd.chargers(devices, chargeW, batteryW, !d.rec.Voluntary, a.bounded)
+	if rd.batteriesFirst(devices) {
+		chargeW = math.Max(0, a.steadyW-batteryW)
+	}
+	cutW := rd.chargers(devices, chargeW, batteryW, d.rec, a.bounded)
 	if !d.rec.Voluntary || batteryW == 0 {
 		// For voluntary timeslots comfort is not spent where a battery serves
 		// (domain.md 4.3: "stop after (b)").
@@ -47,6 +50,21 @@ func (rd *round) allocate(d demand, a aim) (float64, Reason) {
 		why = NoCapacity
 	}
 	return givenW, why
+}
+
+// batteriesFirst tells whether the owner finds every battery cheaper than every
+// charger.
+func (rd *round) batteriesFirst(devices []*Device) bool {
+	battery, charger := math.Inf(-1), math.Inf(1)
+	for _, d := range devices {
+		switch d.Kind {
+		case drivers.Battery:
+			battery = math.Max(battery, d.Cost)
+		case drivers.Charger:
+			charger = math.Min(charger, d.Cost)
+		}
+	}
+	return battery < charger && !math.IsInf(battery, 0)
 }
 
 // chargerRoom is the share of the batteries' power that charging leaves them to

@@ -1,9 +1,12 @@
 package plan
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"time"
 
+	"nominald/dispatch"
 	"nominald/drivers"
 )
 
@@ -22,13 +25,11 @@ func wattsPerAmp(d *Device) float64 {
 
 // chargers lowers charging to cover aimW. The pilot signal knows 0 or 6 A and
 // more (IEC 61851-1): with a battery that fills the gap a charger stays at its
-// smallest current, without one it pauses for a committed timeslot.
-func (rd *round) chargers(devices []*Device, aimW, batteryW float64, committed, bounded bool) float64 {
+// smallest current, without one it pauses for a committed timeslot. Those with
+// the most time until they leave come first.
+func (rd *round) chargers(devices []*Device, aimW, batteryW float64, r *dispatch.Record, bounded bool) float64 {
 	var cut float64
-	for _, d := range devices {
-		if d.Kind != drivers.Charger {
-			continue
-		}
+	for _, d := range rd.bySlack(devices, r.End) {
 		s := rd.share(d)
 		normal := d.NormalW.Or(0)
 		if normal < chargingW {
@@ -37,28 +38,69 @@ func (rd *round) chargers(devices []*Device, aimW, batteryW float64, committed, 
 			}
 			continue
 		}
-		share := math.Min(normal, aimW-cut)
+		must := rd.mustDrawW(d, r.End)
+		share := math.Min(math.Max(0, normal-must), aimW-cut)
 		if share <= 0 {
 			if !s.used {
 				s.reason = NotNeeded
 			}
+			if must >= normal {
+				s.reason = Departure
+			}
 			continue
 		}
-		amps := rd.chargerAmps(d, normal, share, batteryW > 0 || bounded)
+		amps := rd.chargerAmps(d, normal, share, batteryW > 0 || bounded || must > 0)
 		if amps < d.MinA {
 			amps = d.MinA
 			short := share - (normal - d.MinA*wattsPerAmp(d))
 			beyond := bounded && normal > share // a pause would carry the site beyond its bound
-			if committed && !beyond && short > batteryW-(aimW-cut-share) {
+			if !r.Voluntary && !beyond && must == 0 && short > batteryW-(aimW-cut-share) {
 				amps = 0
 			}
 		}
 		rd.holdCharger(d, s, amps)
+		if must > 0 && share < aimW-cut {
+			s.reason = Departure
+		}
 		gives := math.Max(0, normal-math.Min(normal, s.amps*wattsPerAmp(d)))
 		s.giveW = math.Max(s.giveW, gives)
 		cut += gives
 	}
 	return cut
+}
+
+// bySlack returns the chargers, those first that can wait longest.
+func (rd *round) bySlack(devices []*Device, end time.Time) []*Device {
+	var out []*Device
+	for _, d := range devices {
+		if d.Kind == drivers.Charger {
+			out = append(out, d)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *Device) int {
+		return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(rd.mustDrawW(a, end), rd.mustDrawW(b, end)))
+	})
+	return out
+}
+
+// mustDrawW is what a vehicle must draw until end so that the time between end
+// and its departure is enough for the rest (domain.md 4.3, "slack until
+// departure").
+func (rd *round) mustDrawW(d *Device, end time.Time) float64 {
+	if !d.NeedWh.OK || d.DepartAt.IsZero() {
+		return 0
+	}
+	mostW := d.MaxA * wattsPerAmp(d)
+	after := math.Max(0, d.DepartAt.Sub(end).Hours()) * mostW
+	rest := d.NeedWh.V - after
+	if rest <= 0 {
+		return 0
+	}
+	until := end
+	if d.DepartAt.Before(end) {
+		until = d.DepartAt
+	}
+	return math.Min(mostW, rest/math.Max(until.Sub(rd.in.Now).Hours(), time.Minute.Hours()))
 }
 
 // chargerAmps is the limit that leaves a vehicle with normal-share. A battery

@@ -52,7 +52,7 @@ func (rd *round) command(d *Device) DeviceDecision {
 	case drivers.Charger:
 		out.Command.CurrentA, out.AimW, out.ClampedBy = s.amps, s.giveW, s.clamped
 	default:
-		if !s.inhibit {
+		if !s.inhibit && s.offsetK == 0 {
 			out.Action = Neutral
 		}
 		out.Command.Inhibit, out.Command.OffsetK, out.AimW = s.inhibit, s.offsetK, s.giveW
@@ -87,6 +87,9 @@ const (
 // command from it.
 func (rd *round) batteryCommand(d *Device, s *share) (command, aimW float64, clampedBy string) {
 	limit, low := d.MaxDischargeW.Or(0), -rd.chargeW(d)
+	if s.precharge {
+		low = -d.MaxChargeW.Or(0)
+	}
 	wanted := rd.corrected(d, s)
 	target := clamp(wanted, low, limit)
 	from := 0.0

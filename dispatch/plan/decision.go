@@ -119,6 +119,9 @@ const (
 	Following      Reason = "following"
 	Charging       Reason = "charging-to-target"
 	HeldForNext    Reason = "held-for-next"
+	Departure      Reason = "departure-needs"
+	Precharging    Reason = "precharging"
+	Precooling     Reason = "precooling"
 	NotNeeded      Reason = "not-needed"
 	DeviceStale    Reason = "device-stale"
 	PowerLimit     Reason = "power-limit"
@@ -189,6 +192,9 @@ func deviceTexts() map[Reason]string {
 		CommandRefused: "answers and does not take its command; its last error says why",
 		Following:      "gives its share",
 		Charging:       "takes what the site would give beyond the target",
+		Departure:      "the vehicle must charge on to have what it needs when it leaves",
+		Precharging:    "charges for a timeslot ahead that needs more energy than it has",
+		Precooling:     "its room is prepared for a timeslot ahead",
 		HeldForNext:    "stays as it is, since the next timeslot is near",
 		NotNeeded:      "others give enough",
 		DeviceStale:    "no recent reading, so no command; the last one runs out",

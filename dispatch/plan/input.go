@@ -78,6 +78,12 @@ type Policy struct {
 	// ChargeToTarget lets batteries take what the site would give beyond the
 	// target (domain.md 4.3: in a timeslot only as a correction, if allowed).
 	ChargeToTarget bool `json:"charge_to_target,omitempty"`
+	// Precharge and Precool are how long ahead of a timeslot batteries may
+	// charge for it and rooms be cooled for it; PrepareInWindow lets them do so
+	// while the meter's baseline is adjusted to the day.
+	Precharge       time.Duration `json:"precharge,omitempty"`
+	Precool         time.Duration `json:"precool,omitempty"`
+	PrepareInWindow bool          `json:"prepare_in_window,omitempty"`
 }
 
 // The policy's words.
@@ -111,6 +117,10 @@ type Meter struct {
 	Reference Reference `json:"reference"`
 	Point     *Point    `json:"point,omitempty"` // nil for a device meter
 	Devices   []string  `json:"devices"`
+	// WindowFrom and WindowTo are how long before the start the hours begin and
+	// end by which the reference is adjusted to the day; both 0 for none.
+	WindowFrom time.Duration `json:"window_from,omitempty"`
+	WindowTo   time.Duration `json:"window_to,omitempty"`
 }
 
 // Device is one controllable device: its limits and what it shows.
@@ -128,6 +138,11 @@ type Device struct {
 	MinOff     time.Duration `json:"min_off,omitempty"`
 	MinOn      time.Duration `json:"min_on,omitempty"` // least time left alone between two holds
 	MaxOffsetK float64       `json:"max_offset_k,omitempty"`
+	// Cost is the place in the merit order: the cheaper is used first.
+	Cost float64 `json:"cost,omitempty"`
+	// A vehicle leaves at DepartAt and wants NeedWh until then.
+	DepartAt time.Time   `json:"depart_at,omitzero"`
+	NeedWh   drivers.Opt `json:"need_wh,omitzero"`
 
 	// Fresh is false when the device's own readings are too old, or there are
 	// none: it then gets no command, and its lease runs out.

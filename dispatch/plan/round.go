@@ -33,10 +33,12 @@ type share struct {
 	offsetK float64
 	// A battery near the export limit approaches it slowly.
 	bounded bool
-	tracked bool    // its share moves with the load that nobody controls
-	barred  bool    // a battery that may give nothing at all
-	probeW  float64 // what one that does not follow is told all the same
-	clamped string  // what kept a charger's limit from its aim
+	tracked bool // its share moves with the load that nobody controls
+	barred  bool // a battery that may give nothing at all
+	// A battery charges for a timeslot ahead.
+	precharge bool
+	probeW    float64 // what one that does not follow is told all the same
+	clamped   string  // what kept a charger's limit from its aim
 	// A battery's energy plan, and what it may give for the timeslot that was
 	// asked about last.
 	planned bool
@@ -61,6 +63,7 @@ func Round(in Input) Decision {
 	for i := range in.Meters {
 		if !served[i] {
 			rd.out.Meters = append(rd.out.Meters, rd.idleMeter(&in.Meters[i]))
+			rd.prepare(&in.Meters[i])
 		}
 	}
 	rd.sortMeters()

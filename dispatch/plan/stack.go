@@ -44,6 +44,7 @@ type loadUnit struct {
 	share *share
 	held  bool
 	takeW float64 // a free one: what holding it off takes from the load now
+	early bool    // cheaper than the batteries: used before them
 	needK float64 // how far its room has left the set-point
 }
 
@@ -72,7 +73,7 @@ func (rd *round) comfort(devices []*Device, a aim, batteryW, sustainedW float64)
 		case drivers.Charger:
 			restW -= rd.chargerGivesW(d, s)
 		default:
-			u := loadUnit{dev: d, share: s, held: s.inhibit || d.Commanded != nil || d.Held, needK: needK(d)}
+			u := loadUnit{dev: d, share: s, held: s.inhibit || heldOff(d), needK: needK(d), early: d.Cost < rd.cheapestBattery(devices)}
 			restW -= rd.unitGivesW(&u)
 			st.units = append(st.units, u)
 		}
@@ -183,11 +184,11 @@ func (st *stack) holdMore(restW *float64) {
 			if u.held || u.takeW <= 0 || (st.bounded && u.takeW > *restW-st.fits) {
 				continue
 			}
-			if best == nil || u.needK < best.needK {
+			if *restW > st.over(u) && (best == nil || u.goesBefore(best)) {
 				best = u
 			}
 		}
-		if best == nil || *restW <= st.over(best.takeW) {
+		if best == nil {
 			return
 		}
 		best.hold(restW)
@@ -195,11 +196,38 @@ func (st *stack) holdMore(restW *float64) {
 }
 
 // over is the rest above which a unit is held off.
-func (st *stack) over(sizeW float64) float64 {
-	if st.fraction {
-		return lean * sizeW
+func (st *stack) over(u *loadUnit) float64 {
+	if st.fraction || u.early {
+		return lean * u.takeW
 	}
 	return st.high
+}
+
+// goesBefore is the order in which units are held off: the cheaper, then the
+// room that needs it least.
+func (u *loadUnit) goesBefore(o *loadUnit) bool {
+	if u.dev.Cost != o.dev.Cost {
+		return u.dev.Cost < o.dev.Cost
+	}
+	return u.needK < o.needK
+}
+
+// heldOff tells whether a device is held off now, by us or by the process
+// before.
+func heldOff(d *Device) bool {
+	return d.Held || d.Commanded != nil && (d.Commanded.Inhibit || d.Commanded.OffsetK > 0)
+}
+
+// cheapestBattery is the least cost of a battery that can be used, without one
+// that of nothing.
+func (rd *round) cheapestBattery(devices []*Device) float64 {
+	least := math.Inf(-1)
+	for _, d := range devices {
+		if d.Kind == drivers.Battery && (math.IsInf(least, 0) || d.Cost < least) {
+			least = d.Cost
+		}
+	}
+	return least
 }
 
 // freeOne lets the unit run whose room needs it most, where the battery has
@@ -208,7 +236,7 @@ func (st *stack) freeOne(restW *float64) {
 	var best *loadUnit
 	for i := range st.units {
 		u := &st.units[i]
-		if u.held && st.mayFree(u) && (best == nil || u.needK > best.needK) {
+		if u.held && st.mayFree(u) && (best == nil || best.goesBefore(u)) {
 			best = u
 		}
 	}
@@ -217,7 +245,7 @@ func (st *stack) freeOne(restW *float64) {
 	}
 	then := *restW + best.size() // what the battery would have to give
 	back := then <= st.back
-	if st.fraction {
+	if st.fraction || best.early {
 		back = then <= lean*best.size()
 	}
 	if !back && !(*restW < st.low && then <= st.fits) {
@@ -229,7 +257,7 @@ func (st *stack) freeOne(restW *float64) {
 // mayFree tells whether a unit has been held off for its least time and no
 // other timeslot holds it.
 func (st *stack) mayFree(u *loadUnit) bool {
-	if u.dev.Commanded == nil || u.share.inhibit {
+	if !heldOff(u.dev) || u.dev.Commanded == nil || u.share.inhibit {
 		return false
 	}
 	return st.rd.in.Now.Sub(u.dev.HeldSince) >= u.dev.MinOff

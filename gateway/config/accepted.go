@@ -46,6 +46,8 @@ func (k *key) accepted() string {
 		return "an absolute path"
 	case asGPIO:
 		return "GPIO17, gpiochip0:17, pinctrl-rp1:17"
+	case asClock:
+		return "a time of day from 00:00 to 23:59, as 07:30"
 	case asVoluntary:
 		return "follow, ignore, follow-above-soc:50"
 	}

@@ -154,6 +154,7 @@ func (p *parser) device(b *block) {
 		Invert:          b.flag("invert"),
 		AllowNoFallback: b.flag("allow_no_fallback"),
 	}
+	d.Cost = b.opt("cost", 1)
 	p.wiring(b, &d)
 	switch d.Kind {
 	case drivers.Battery:
@@ -164,6 +165,7 @@ func (p *parser) device(b *block) {
 	case drivers.Charger:
 		d.Phases, d.VoltageV = int(b.num("phases")), b.num("voltage")
 		d.MinA, d.MaxA = b.num("min_current_a"), b.num("max_current_a")
+		d.Departure, d.DepartureWh = clockOf(b.text("departure")), b.opt("departure_kwh", 1000)
 		p.atLeast(b, "max_current_a", "min_current_a")
 	case drivers.Thermostat:
 		d.MaxOffsetK = b.num("max_offset_k")
@@ -175,6 +177,15 @@ func (p *parser) device(b *block) {
 		p.sgReady(b, &d)
 	}
 	p.cfg.Devices = append(p.cfg.Devices, d)
+}
+
+// clockOf reads a time of day that was checked; none is 0.
+func clockOf(text string) time.Duration {
+	t, err := time.Parse("15:04", text)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute
 }
 
 // atLeast checks that one number is not below another.
@@ -223,6 +234,9 @@ func (p *parser) policy(b *block) {
 		ReleaseLoads:      b.duration("release_loads"),
 		ReleaseRandom:     b.duration("release_random"),
 		ChargeToTarget:    b.flag("charge_to_target"),
+		Precharge:         b.duration("precharge"),
+		Precool:           b.duration("precool"),
+		PrepareInWindow:   b.flag("prepare_in_window"),
 	}
 }
 

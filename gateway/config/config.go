@@ -113,12 +113,19 @@ type Device struct {
 	VoltageV float64
 	MinA     float64
 	MaxA     float64
+	// Departure is the local time of day at which the vehicle leaves with
+	// DepartureWh in it; they count only where DepartureWh is known.
+	Departure   time.Duration
+	DepartureWh drivers.Opt
 	// Thermostat and relay.
 	RatedW     float64
 	MinOff     time.Duration
 	MinOn      time.Duration
 	MaxOff     time.Duration
 	MaxOffsetK float64 // thermostat by set-point: largest shift
+	// Cost is the place in the merit order: the cheaper is used first. Unknown
+	// is what is usual for the kind.
+	Cost drivers.Opt
 	// AllowNoFallback is the owner's consent to command a device that has no
 	// timer of its own to end a command (domain.md 4.4).
 	AllowNoFallback bool
@@ -145,6 +152,9 @@ type Policy struct {
 	ReleaseLoads      time.Duration // over which three or more thermostats and relays are let go in turn
 	ReleaseRandom     time.Duration // the longest that a site waits before its loads go back
 	ChargeToTarget    bool          // batteries take what would be given beyond the target
+	Precharge         time.Duration // ahead of a timeslot that needs more energy than there is
+	Precool           time.Duration // ahead of a timeslot
+	PrepareInWindow   bool          // both also in the hours that adjust a baseline
 }
 
 // HTTP is the local interface.

@@ -39,7 +39,7 @@ func TestFaultsOfWholeFile(t *testing.T) {
 		{what: "a merge key",
 			from: "  - {name: main, kind: meter,",
 			to:   "  - {<<: {unit: 1}, name: main, kind: meter,",
-			want: `n.yaml:15: devices[0].<<: unknown key; accepted: name, kind, profile, bus, unit, channel, gpio, gpio2, active, invert, reserve_soc, max_discharge_kw, max_charge_kw, capacity_kwh, phases, voltage, min_current_a, max_current_a, rated_kw, min_off, min_on, max_off, max_offset_k, allow_no_fallback`},
+			want: `n.yaml:15: devices[0].<<: unknown key; accepted: name, kind, profile, bus, unit, channel, gpio, gpio2, active, invert, reserve_soc, max_discharge_kw, max_charge_kw, capacity_kwh, phases, voltage, min_current_a, max_current_a, departure, departure_kwh, rated_kw, min_off, min_on, max_off, max_offset_k, cost, allow_no_fallback`},
 		{what: "a tag",
 			from: "name: Oak Street Bakery",
 			to:   "name: !!str Oak",

@@ -169,7 +169,7 @@ buses:
 devices:
   - {name: m, kind: meter, profile: sunspec-meter, bus: r, unit: 247, invert: true}
   - {name: b, kind: battery, profile: sunspec-storage, bus: six, reserve_soc: 0, max_discharge_kw: 2.5, max_charge_kw: 0, capacity_kwh: 5, allow_no_fallback: true}
-  - {name: c, kind: charger, profile: keba-p30, bus: six, phases: 1, voltage: 240, min_current_a: 8, max_current_a: 32}
+  - {name: c, kind: charger, profile: keba-p30, bus: six, phases: 1, voltage: 240, min_current_a: 8, max_current_a: 32, departure: 07:30, departure_kwh: 12.5, cost: 25}
   - {name: t, kind: thermostat, profile: room-unit, bus: six, rated_kw: 2, min_off: 1m30s, max_off: 1h, max_offset_k: 1.5}
   - {name: h, kind: relay, gpio: "gpiochip0:17", active: high, rated_kw: 4}
   - {name: pump, kind: relay, profile: relay-board, bus: server, unit: 2, channel: 8, rated_kw: 1, min_on: 10s}
@@ -177,7 +177,7 @@ devices:
   - {name: pv, kind: inverter, profile: roof, bus: server, unit: 3}
 inputs:
   - {name: stop-button, gpio: GPIO27, role: stop, active: high, pull: none, debounce: 20ms}
-policy: {basis: max-paid, voluntary: follow-above-soc:50, communication_test: actuate, on_missing: drop, release: 0s, release_loads: 30m, release_random: 7m, charge_to_target: true}
+policy: {basis: max-paid, voluntary: follow-above-soc:50, communication_test: actuate, on_missing: drop, release: 0s, release_loads: 30m, release_random: 7m, charge_to_target: true, precharge: 2h, precool: 45m, prepare_in_window: true}
 http: {listen: "0.0.0.0:80", token: file:/etc/nominald/http.token, hosts: [gw.example.net, GW]}
 store: {dir: /srv/n, retain: 1d12h}
 `)
@@ -199,7 +199,8 @@ store: {dir: /srv/n, retain: 1d12h}
 			{Name: "m", Kind: drivers.Meter, Profile: "sunspec-meter", Bus: "r", Unit: 247, Invert: true},
 			{Name: "b", Kind: drivers.Battery, Profile: "sunspec-storage", Bus: "six", Unit: 1, MaxDischargeW: drivers.Some(2500),
 				MaxChargeW: drivers.Some(0), CapacityWh: drivers.Some(5000), AllowNoFallback: true},
-			{Name: "c", Kind: drivers.Charger, Profile: "keba-p30", Bus: "six", Unit: 1, Phases: 1, VoltageV: 240, MinA: 8, MaxA: 32},
+			{Name: "c", Kind: drivers.Charger, Profile: "keba-p30", Bus: "six", Unit: 1, Phases: 1, VoltageV: 240, MinA: 8, MaxA: 32,
+				Departure: 7*time.Hour + 30*time.Minute, DepartureWh: drivers.Some(12500), Cost: drivers.Some(25)},
 			{Name: "t", Kind: drivers.Thermostat, Profile: "room-unit", Bus: "six", Unit: 1, RatedW: 2000, MinOff: 90 * time.Second, MinOn: 5 * time.Minute, MaxOff: time.Hour, MaxOffsetK: 1.5},
 			{Name: "h", Kind: drivers.Relay, Profile: RelayInhibit, GPIO: "gpiochip0:17", ByInhibit: true, RatedW: 4000,
 				MinOff: 5 * time.Minute, MinOn: 5 * time.Minute, MaxOff: 30 * time.Minute},
@@ -211,7 +212,8 @@ store: {dir: /srv/n, retain: 1d12h}
 		},
 		Inputs: []Input{{Name: "stop-button", Role: RoleStop, GPIO: "GPIO27", Active: "high", Pull: "none", Debounce: 20 * time.Millisecond}},
 		Policy: Policy{Basis: "max-paid", Voluntary: "follow-above-soc", VoluntaryAboveSoC: 50, CommunicationTest: "actuate", OnMissing: "drop",
-			ReleaseLoads: 30 * time.Minute, ReleaseRandom: 7 * time.Minute, ChargeToTarget: true},
+			ReleaseLoads: 30 * time.Minute, ReleaseRandom: 7 * time.Minute, ChargeToTarget: true,
+			Precharge: 2 * time.Hour, Precool: 45 * time.Minute, PrepareInWindow: true},
 		HTTP:  HTTP{Listen: "0.0.0.0:80", Token: NewSecret("file:/etc/nominald/http.token", "0123456789abcdef"), Hosts: []string{"gw.example.net", "GW"}},
 		Store: Store{Dir: "/srv/n", Retain: 36 * time.Hour},
 		Warnings: []string{

@@ -29,6 +29,7 @@ const (
 	asPath                   // an absolute path
 	asGPIO                   // GPIO17, gpiochip0:17 or pinctrl-rp1:17
 	asVoluntary              // follow, ignore or follow-above-soc:N
+	asClock                  // a time of day, 07:30
 )
 
 // span is the range of a number; of seconds for a duration. low is excluded
@@ -186,6 +187,9 @@ func policyKeys() section {
 			{name: "release", shape: asDuration, def: "2m", span: between(0, 3600), doc: "Devices go back to normal over this time after a timeslot; 0s is at once."},
 			{name: "release_loads", shape: asDuration, def: "75m", span: between(0, 5400), doc: "Three or more thermostats and relays are let go one after another over this time, the neediest room first, so that they do not all start at once; fewer go back within release."},
 			{name: "release_random", shape: asDuration, def: "0s", span: between(0, 1800), doc: "A site waits a time of its own, up to this, before its chargers and loads go back, so that a fleet does not step. 0s is no wait."},
+			{name: "precharge", shape: asDuration, def: "0s", span: between(0, 86400), doc: "Batteries charge over this time ahead of a timeslot that needs more energy than they have, at their own power and within max_import_kw; 0s is never."},
+			{name: "precool", shape: asDuration, def: "0s", span: between(0, 7200), doc: "Thermostats with a set-point are cooled ahead (heat pumps heated) by 1.5 K, max_offset_k at most, over this time before a timeslot; 30m to 1h is usual; 0s is never."},
+			{name: "prepare_in_window", shape: asFlag, def: "false", doc: "precharge and precool also in the hours by which a baseline is adjusted to the day (the 15 minutes that reference relative measures): it raises the baseline, which some programs call gaming. It is written into the log."},
 			{name: "charge_to_target", shape: asFlag, def: "false", doc: "In a timeslot batteries may charge what the site would give beyond the target. The energy serves later; a program that pays beyond the target pays less. Only for meters whose reference is baseline or relative."},
 		}}
 }

@@ -8,6 +8,7 @@ func deviceKeys() section {
 		remedy: "add the device that measures the meter and those to control",
 		doc:    "What is at the site. Each device has bus or gpio.",
 		keys: append(append(wiringKeys(), powerKeys()...),
+			key{name: "cost", shape: asNumber, span: between(0, 100), kinds: controlled(), doc: "What it costs to use it, in any unit; the cheaper are used first. Default: 10 for a charger, 20 for a battery, 30 for a thermostat, 40 for a relay."},
 			key{name: "allow_no_fallback", shape: asFlag, def: "false", kinds: controlled(), doc: "The owner's consent to command a device that has no timer of its own to end a command, should the gateway die."}),
 	}
 }
@@ -45,6 +46,8 @@ func powerKeys() []key {
 		{name: "voltage", shape: asNumber, unit: "V", def: "230", span: between(100, 480), kinds: charger, doc: "Voltage of one phase; 240 for a split-phase charger on one phase."},
 		{name: "min_current_a", shape: asNumber, unit: "A", def: "6", span: between(6, 80), kinds: charger, doc: "Least current a phase while charging. IEC 61851-1 knows none below 6 A."},
 		{name: "max_current_a", shape: asNumber, unit: "A", span: between(6, 80), kinds: charger, required: true, doc: "Most current a phase: what the circuit is fused and rated for."},
+		{name: "departure", shape: asClock, kinds: charger, needs: "departure_kwh", doc: "Time of day, local, at which the vehicle leaves: 07:30. Until then it gets departure_kwh, whatever a timeslot asks."},
+		{name: "departure_kwh", shape: asNumber, unit: "kWh", span: &span{low: 0, high: 1000, above: true}, kinds: charger, needs: "departure", doc: "Energy that a vehicle wants between being plugged in and its departure. Without it charging can wait as long as a timeslot lasts."},
 		{name: "rated_kw", shape: asNumber, unit: "kW", span: &span{low: 0, high: 1e5, above: true}, kinds: switched(), required: true, doc: "What it draws when it runs."},
 		{name: "min_off", shape: asDuration, def: "5m", span: between(0, 86400), kinds: switched(), doc: "Least time off, for the compressor's sake; with profile sg-ready the default is 10m."},
 		{name: "min_on", shape: asDuration, def: "5m", span: between(0, 86400), kinds: switched(), doc: "Least time on before it is held off again; with profile sg-ready the default is 10m."},

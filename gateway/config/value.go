@@ -135,13 +135,18 @@ func (v *value) readText(k *key, n *yaml.Node) *bad {
 		}
 	case asVoluntary:
 		return v.readVoluntary(k)
+	case asClock:
+		if !clockPattern.MatchString(v.text) {
+			return &bad{show(v.text) + " is not a time of day", k.accepted(), ""}
+		}
 	}
 	return nil
 }
 
 var (
-	decimal     = regexp.MustCompile(`^[-+]?[0-9]+(\.[0-9]*)?$`)
-	namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	decimal      = regexp.MustCompile(`^[-+]?[0-9]+(\.[0-9]*)?$`)
+	clockPattern = regexp.MustCompile(`^([01][0-9]|2[0-3]):[0-5][0-9]$`)
+	namePattern  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	// A line's name, or chip:offset with the chip's name or label. The kernel
 	// keeps 31 characters of each.
 	gpioPattern = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9_./-]{0,30}|[A-Za-z0-9][A-Za-z0-9_.-]{0,30}:[0-9]{1,3})$`)
