@@ -21,6 +21,7 @@ type unit struct {
 	// zone is the site's, for a vehicle's departure; session what it has got.
 	zone    *time.Location
 	session session
+	lag     lag // a battery's
 	// dry is what the last round would have commanded in a dry run.
 	dry *drivers.Command
 }
@@ -279,6 +280,10 @@ func (u *unit) look(now time.Time, s bus.Snapshot) plan.Device {
 		Held: u.watch.held(), Cost: u.cfg.Cost.Or(usualCost(u.cfg.Kind)),
 		Refused: s.Lease != nil && s.AppliedAt.IsZero() && s.Online && s.LastError != "",
 	}
+	if d.Kind == drivers.Battery {
+		u.lag.note(command != nil && u.dry == nil, power.OK, commandedW(command), power.V)
+		d.Lag = time.Duration(u.lag.rounds) * time.Second
+	}
 	if u.cfg.ByInhibit {
 		d.MaxOffsetK = 0 // it is held off, nothing is shifted
 	}
@@ -287,6 +292,13 @@ func (u *unit) look(now time.Time, s bus.Snapshot) plan.Device {
 		d.NeedWh = drivers.Some(math.Max(0, u.cfg.DepartureWh.V-u.session.note(now, d.Connected, power)))
 	}
 	return d
+}
+
+func commandedW(c *drivers.Command) float64 {
+	if c == nil {
+		return 0
+	}
+	return c.PowerW
 }
 
 func firstKnown(a, b drivers.Opt) drivers.Opt {

@@ -40,13 +40,8 @@ func (rd *round) chargers(devices []*Device, aimW, batteryW float64, r *dispatch
 		}
 		must := rd.mustDrawW(d, r.End)
 		share := math.Min(math.Max(0, normal-must), aimW-cut)
-		if share <= 0 {
-			if !s.used {
-				s.reason = NotNeeded
-			}
-			if must >= normal {
-				s.reason = Departure
-			}
+		if share <= 0 || rd.freedJustNow(d) {
+			rd.restCharger(d, s, must >= normal)
 			continue
 		}
 		amps := rd.chargerAmps(d, normal, share, batteryW > 0 || bounded || must > 0)
@@ -67,6 +62,24 @@ func (rd *round) chargers(devices []*Device, aimW, batteryW float64, r *dispatch
 		cut += gives
 	}
 	return cut
+}
+
+// restCharger leaves a charger alone, but for a limit that is too young to go.
+func (rd *round) restCharger(d *Device, s *share, leaves bool) {
+	switch {
+	case d.Commanded != nil && rd.in.Now.Sub(d.ChangedAt) < chargerDwell:
+		rd.holdCharger(d, s, d.Commanded.CurrentA)
+		s.giveW = math.Max(s.giveW, d.GivenW().Or(0))
+	case leaves:
+		s.reason = Departure
+	case !s.used:
+		s.reason = NotNeeded
+	}
+}
+
+// freedJustNow: a limit that was taken away is a change, too.
+func (rd *round) freedJustNow(d *Device) bool {
+	return d.Commanded == nil && !d.FreeSince.IsZero() && rd.in.Now.Sub(d.FreeSince) < chargerDwell
 }
 
 // bySlack returns the chargers, those first that can wait longest.

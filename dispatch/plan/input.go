@@ -170,6 +170,8 @@ type Device struct {
 	Held bool `json:"held,omitempty"`
 	// Refused is true when it answers and does not take its command.
 	Refused bool `json:"refused,omitempty"`
+	// Lag is how late a battery follows, as measured; 0 until it is known.
+	Lag time.Duration `json:"lag,omitempty"`
 	// Gain is measured over commanded power once a command has settled.
 	Gain drivers.Opt `json:"gain"`
 	// Unresponsive is true when a settled command shows no effect.

@@ -85,7 +85,7 @@ func (rd *round) lead(r *dispatch.Record, m *Meter) time.Duration {
 	if wait := r.Start.Sub(rd.in.Now); m == nil || wait <= 0 || wait > longestLead {
 		return 0
 	}
-	slew, most, longest := 0.0, 0.0, time.Duration(0)
+	slew, most, longest, late := 0.0, 0.0, time.Duration(0), deadTime
 	for _, d := range rd.of(m) {
 		switch {
 		case d.Kind == drivers.Battery && rd.shortOfEnergy(d, r):
@@ -93,13 +93,14 @@ func (rd *round) lead(r *dispatch.Record, m *Meter) time.Duration {
 		case d.Kind == drivers.Battery:
 			slew += slewW(d)
 			most += d.MaxDischargeW.Or(0)
+			late = max(late, d.Lag)
 		case d.Kind == drivers.Charger:
 			longest = chargerLead
 		}
 	}
 	if slew > 0 {
 		target := math.Min(asked(r, rd.in.Policy), most)
-		longest = max(longest, deadTime+time.Duration(target/slew*float64(time.Second)))
+		longest = max(longest, late+time.Duration(target/slew*float64(time.Second)))
 	}
 	return min(longest, longestLead)
 }

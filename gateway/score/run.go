@@ -133,7 +133,7 @@ func (r *run) targetW(at time.Time) float64 {
 // truth.
 func (r *run) deliveredW() (settled, truly float64) {
 	truly = r.world.idleW - r.world.netW
-	if r.sc.reference == config.ByDevice {
+	if r.settled == nil {
 		return truly, truly
 	}
 	return r.settled(r.world.now.Add(-step)) - r.world.netW, truly
