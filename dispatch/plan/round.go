@@ -328,9 +328,11 @@ func forgotten(pt *Point) bool { return pt != nil && !pt.Fresh && pt.Age > meter
 // point stays at or above floor.
 func (rd *round) boundAt(m *Meter, pt *Point, floor float64) float64 {
 	if forgotten(pt) {
-		// As if the site drew nothing, or fed in what it last did.
-		most := math.Min(0, boundW(pt, 0)) - floor - rd.givenByOthers(m, pt)
-		return math.Max(rd.inForce(m), math.Max(0, most))
+		most := -floor - rd.givenByOthers(m, pt) // as if the site drew nothing
+		if boundW(pt, 0) < 0 {
+			most = 0 // it fed in by itself, nobody knows how much by now
+		}
+		return math.Max(rd.inForce(m), most)
 	}
 	// What other devices give already lowers the same load.
 	return boundW(pt, floor) - rd.givenByOthers(m, pt)
