@@ -187,8 +187,8 @@ func (rd *round) importAmps(d *Device) float64 {
 }
 
 // A vehicle follows a new limit after some seconds (domain.md 4.6: 5 s of delay
-// and 4 s of lag). The battery, which itself takes deadTime to move, makes
-// room for it by this model, not by what was measured late.
+// and 4 s of lag). The battery, which itself takes its time to move, makes room
+// for it by this model, not by what was measured late.
 const (
 	vehicleDelay  = 5 * time.Second
 	vehicleLag    = 4 * time.Second
@@ -196,9 +196,9 @@ const (
 )
 
 // followed is how much of a new limit a vehicle has followed by the time that a
-// battery told now will have moved, 0 to 1.
-func followed(since time.Duration) float64 {
-	moving := since + deadTime - vehicleDelay
+// battery told now, which is so late, will have moved, 0 to 1.
+func followed(since, late time.Duration) float64 {
+	moving := since + late - vehicleDelay
 	if moving <= 0 {
 		return 0
 	}
@@ -210,13 +210,19 @@ func followed(since time.Duration) float64 {
 // measurement count nothing: what is not known is not claimed.
 func (rd *round) cuts(devices []*Device) float64 {
 	var sum float64
+	late := deadTime
+	for _, d := range devices {
+		if d.Kind == drivers.Battery {
+			late = max(late, d.Lag)
+		}
+	}
 	for _, d := range devices {
 		s := rd.share(d)
 		switch {
 		case d.Kind == drivers.Battery:
 		case d.Kind == drivers.Charger && s.used && d.Commanded == nil && !d.Held:
 		case d.Kind == drivers.Charger && s.used && d.Commanded != nil && rd.in.Now.Sub(d.ChangedAt) < followsWithin:
-			sum += math.Max(d.GivenW().Or(0), s.giveW*followed(rd.in.Now.Sub(d.ChangedAt)))
+			sum += math.Max(d.GivenW().Or(0), s.giveW*followed(rd.in.Now.Sub(d.ChangedAt), late))
 		default:
 			sum += d.GivenW().Or(0)
 		}

@@ -19,7 +19,7 @@ func TestChargerGivesFirstAndTheBatteryFills(t *testing.T) {
 	// The battery covers the seconds until the vehicle is expected to follow,
 	// and all of it when the vehicle does not.
 	for since, want := range map[time.Duration]float64{
-		0: 4000, 14 * time.Second: 4000 - 2300*followed(14*time.Second), 20 * time.Second: 4000} {
+		0: 4000, 14 * time.Second: 4000 - 2300*followed(14*time.Second, deadTime), 20 * time.Second: 4000} {
 		in.device("wallbox").ChangedAt = in.Now.Add(-since)
 		in.device("battery").Commanded = nil
 		if got := deviceOf(t, settle(in), "battery").Command.PowerW; math.Abs(got-want) > 60 {
