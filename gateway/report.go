@@ -27,6 +27,9 @@ func (g *Gateway) Report(eventID string) (status.Report, bool) {
 	}
 	rep.State, _ = outcome(state, "", e)
 	rep.Reference = string(e.Reference)
+	if e.Reference == plan.ByBaseline {
+		rep.Baseline = e.Baseline
+	}
 	a := accountOf(r, e, now, policyOf(g.cfg.Policy))
 	a.fill(&rep)
 	for name, wh := range e.DeviceWh {

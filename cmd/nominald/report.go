@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"nominald/dispatch"
+	"nominald/dispatch/baseline"
 	"nominald/gateway/status"
 )
 
@@ -94,6 +95,9 @@ func writeReport(w io.Writer, r *status.Report, at clock) error {
 	t.row("delivered", fmt.Sprintf("%s on average, %s of %s", opt("%.2f kW", r.DeliveredKW), opt("%.2f kWh", r.DeliveredKWh), opt("%.2f kWh", r.TargetKWh)))
 	t.row("ratio", percent(r.Ratio))
 	t.row("measured", fmt.Sprintf("%.1f %% of the time, against %s", 100*r.Coverage, r.Reference))
+	if b := r.Baseline; b != nil {
+		t.row("baseline", baselineText(b))
+	}
 	t.flush()
 	if len(r.Intervals) > 0 {
 		t.line("")
@@ -137,4 +141,16 @@ func share(part, whole float64) string {
 	}
 	ratio := part / whole
 	return percent(&ratio)
+}
+
+// baselineText says what a baseline stands on.
+func baselineText(b *baseline.Estimate) string {
+	text := fmt.Sprintf("%s, %d days, factor %.2f", b.Method, len(b.Days), b.Factor)
+	if b.Clamped {
+		text += " (at its limit)"
+	}
+	if b.Note != "" {
+		text += ", " + b.Note
+	}
+	return text
 }

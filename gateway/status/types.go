@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"nominald/dispatch"
+	"nominald/dispatch/baseline"
 	"nominald/drivers"
 )
 
@@ -236,10 +237,13 @@ type Report struct {
 	TargetKWh    *float64 `json:"target_kwh"`
 	// Ratio is delivered over target energy, each interval counted as the
 	// timeslot's cap allows.
-	Ratio     *float64         `json:"ratio"`
-	Reference string           `json:"reference"`
-	Intervals []ReportInterval `json:"intervals"`
-	Devices   []ReportDevice   `json:"devices"`
+	Ratio     *float64 `json:"ratio"`
+	Reference string   `json:"reference"`
+	// Baseline is what the load was measured against, with its evidence; absent
+	// where the reference is another.
+	Baseline  *baseline.Estimate `json:"baseline,omitempty"`
+	Intervals []ReportInterval   `json:"intervals"`
+	Devices   []ReportDevice     `json:"devices"`
 	// Shortfalls says why it was not more.
 	Shortfalls []Shortfall `json:"shortfalls"`
 	Coverage   float64     `json:"coverage"` // measured part of the time, 0 to 1
