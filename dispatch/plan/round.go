@@ -328,11 +328,7 @@ func forgotten(pt *Point) bool { return pt != nil && !pt.Fresh && pt.Age > meter
 // point stays at or above floor.
 func (rd *round) boundAt(m *Meter, pt *Point, floor float64) float64 {
 	if forgotten(pt) {
-		most := -floor - rd.givenByOthers(m, pt) // as if the site drew nothing
-		if boundW(pt, 0) < 0 {
-			most = 0 // it fed in by itself, nobody knows how much by now
-		}
-		return math.Max(rd.inForce(m), most)
+		return rd.inForce(m) // what the sun feeds in by now nobody knows
 	}
 	// What other devices give already lowers the same load.
 	return boundW(pt, floor) - rd.givenByOthers(m, pt)
