@@ -208,3 +208,14 @@ func TestRelayIsFreedAfterTheLongestOff(t *testing.T) {
 		t.Errorf("got %+v, want neutral, max-off-reached", got)
 	}
 }
+
+// A battery that gives 5 % less than it is told is not led down by that.
+func TestLongSilenceDoesNotLeadABatteryDown(t *testing.T) {
+	in := home(t0.Add(10*time.Minute), slot())
+	in.held(4000)
+	in.device("battery").PowerW = drivers.Some(3800)
+	in.Site.Point.Fresh, in.Site.Point.Age = false, time.Hour
+	if got := deviceOf(t, Round(in), "battery").Command.PowerW; got != 4000 {
+		t.Errorf("got %v W, want the 4000 kept", got)
+	}
+}

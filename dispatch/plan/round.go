@@ -340,10 +340,21 @@ func (rd *round) inForce(m *Meter) float64 {
 	var sum float64
 	for _, d := range rd.of(m) {
 		if d.Kind == drivers.Battery && d.Commanded != nil && d.Fresh {
-			sum += math.Max(0, math.Min(d.Commanded.PowerW, d.PowerW.Or(d.Commanded.PowerW)))
+			sum += inForceOf(d)
 		}
 	}
 	return sum
+}
+
+// inForceOf is what one battery gives as it is commanded to. One that follows
+// with an error of scale keeps its command, or it would be led down by it round
+// after round.
+func inForceOf(d *Device) float64 {
+	told := math.Max(0, d.Commanded.PowerW)
+	if gives := d.PowerW.Or(told); gives < lowestGain*told {
+		return math.Max(0, gives)
+	}
+	return told
 }
 
 // givenByOthers is what devices give that m has no say in: those of other
