@@ -10,6 +10,7 @@ SEED     ?=
 ARCH     ?=
 ONLY     ?=
 SEEDS    ?=
+FULL     ?=
 
 export CGO_ENABLED ?= 0
 export SEED
@@ -50,6 +51,9 @@ bench-round: toolchain ## measure one control round at 5, 50 and 500 devices wit
 
 score: toolchain ## play the reference scenarios: table, figures, a plot each in build/score/ (ONLY=A,K, SEEDS=8)
 	.ci/figures score go run ./gateway/score -only "$(ONLY)" -seeds $(or $(SEEDS),8)
+
+score-live: toolchain ## play three of them in real time through sockets, 36 min (FULL=1: as long as they are, over 2 h)
+	.ci/figures score-live go run ./gateway/score -live $(if $(FULL),-full)
 
 fuzz: toolchain ## each fuzz target for FUZZTIME (30s)
 	.ci/fuzz $(FUZZTIME)

@@ -327,11 +327,14 @@ func forgotten(pt *Point) bool { return pt != nil && !pt.Fresh && pt.Age > meter
 // boundAt is the most that m's devices may give so that the net load at a
 // point stays at or above floor.
 func (rd *round) boundAt(m *Meter, pt *Point, floor float64) float64 {
-	if forgotten(pt) {
-		return rd.inForce(m) // what the sun feeds in by now nobody knows
-	}
 	// What other devices give already lowers the same load.
-	return boundW(pt, floor) - rd.givenByOthers(m, pt)
+	bound := boundW(pt, floor) - rd.givenByOthers(m, pt)
+	if forgotten(pt) {
+		// What the sun feeds in by now nobody knows: nothing rises. What our own
+		// loads draw less is measured at them still.
+		return math.Min(bound, rd.inForce(m))
+	}
+	return bound
 }
 
 // inForce is what the batteries of a meter that can be read give as they are

@@ -49,6 +49,7 @@ type device struct {
 	held      bool         // a room that is held off
 	heldFor   time.Duration
 	freed     time.Time // when it was let go last
+	wire      *wire     // its registers, where it is reached over a socket
 }
 
 // Snapshot is what the bus has of the device.
@@ -131,6 +132,9 @@ func (d *device) fail(f fault) {
 
 // step moves the plants forward and ends what nobody renews.
 func (d *device) step(dt time.Duration) {
+	if d.wire != nil {
+		d.wire.step(d, dt)
+	}
 	if d.lease != nil && d.now().After(d.lease.Until) {
 		d.lease = nil
 		if d.fault == healthy || d.fault == deaf {

@@ -81,13 +81,13 @@ func (r *run) settle(today *trace) error {
 // trust is how our own baseline relates to the one that settles.
 func (r *run) trust() float64 { return 1 + r.sc.bias*float64(1-2*(r.seed%2)) }
 
-// past plays the working days before the scenario's own, which nobody
+// past plays the days of the same kind before the scenario's own, which nobody
 // commanded.
 func (r *run) past() days {
 	var out days
 	for at := r.sc.start(); len(out) < historyDays; {
 		at = at.AddDate(0, 0, -1)
-		if !baseline.IsOffDay(at) {
+		if baseline.IsOffDay(at) == baseline.IsOffDay(r.sc.start()) {
 			out = append(out, r.pastDay(at, int64(len(out)+1)))
 		}
 	}

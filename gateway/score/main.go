@@ -6,9 +6,11 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"strings"
 	"sync"
@@ -50,8 +52,15 @@ func newOurs(r *run) (driver, error) {
 func score1() error {
 	only := flag.String("only", "", "play these `SCENARIOS` only, for instance A,K,N")
 	seeds := flag.Int("seeds", 8, "play each scenario with this many `SEEDS`")
+	liveRun := flag.Bool("live", false, "play A, K and N in real time through sockets instead")
+	full := flag.Bool("full", false, "with -live: in full, two hours, not half an hour")
 	plots := flag.String("plots", "build/score", "`DIR` for the plots")
 	flag.Parse()
+	if *liveRun {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+		defer stop()
+		return scoreLive(ctx, os.Stdout, *full)
+	}
 	var chosen []*scenario
 	for _, sc := range scenarios() {
 		if *only == "" || contains(strings.Split(*only, ","), sc.id) {

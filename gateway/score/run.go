@@ -43,22 +43,32 @@ const (
 	warmBefore  = 4 * time.Hour // the same-day adjustment looks back this far
 )
 
-// execute plays a scenario from well before its first timeslot until its
-// release is over.
-func execute(sc *scenario, seed int64, with func(*run) (driver, error)) (*record, error) {
+// newRun brings a scenario's site to the time at which its rounds begin.
+func newRun(sc *scenario, seed int64, ready time.Duration) (*run, error) {
 	r := &run{sc: sc, seed: seed, records: sc.records()}
-	from := sc.start().Add(-readyBefore)
+	from := sc.start().Add(-ready)
 	if sc.reference == config.ByBaseline {
 		from = sc.start().Add(-warmBefore)
 	}
 	r.world = newWorld(sc, seed, from)
 	day := &trace{}
-	for r.world.now.Before(sc.start().Add(-readyBefore)) {
+	for r.world.now.Before(sc.start().Add(-ready)) {
 		r.world.step(warmStep)
 		day.add(r.world.now.Add(-warmStep), r.world.idleW)
 	}
 	if err := r.settle(day); err != nil {
 		return nil, fmt.Errorf("scenario %s seed %d: %w", sc.id, seed, err)
+	}
+	r.out.sc, r.out.seed, r.out.start = sc, seed, r.world.now
+	return r, nil
+}
+
+// execute plays a scenario from well before its first timeslot until its
+// release is over.
+func execute(sc *scenario, seed int64, with func(*run) (driver, error)) (*record, error) {
+	r, err := newRun(sc, seed, readyBefore)
+	if err != nil {
+		return nil, err
 	}
 	d, err := with(r)
 	if err != nil {
@@ -73,7 +83,6 @@ func execute(sc *scenario, seed int64, with func(*run) (driver, error)) (*record
 
 func (r *run) play() error {
 	sc, pending := r.sc, r.sc.actions
-	r.out.sc, r.out.seed, r.out.start = sc, r.seed, r.world.now
 	until := sc.end().Add(max(seesAfter, sc.after))
 	for r.world.now.Before(until) {
 		r.world.step(step)

@@ -17,7 +17,9 @@ type scenario struct {
 	reference config.Reference
 	exportW   float64
 	importW   float64
-	hour      int // local time of day, UTC here, at which the first timeslot starts
+	hour      int           // local time of day, UTC here, at which the first timeslot starts
+	day       time.Time     // on which it plays, its midnight; zero is the usual one
+	past      time.Duration // the hour by which it starts
 	slots     []slotSpec
 	actions   []action
 	nullW     float64 // what "the most" is, for the score
@@ -72,10 +74,14 @@ type gate struct {
 	limit  float64
 }
 
-// start is the day that all scenarios are on: a Tuesday with ten working days
-// before it that hold no holiday.
+// start is when the first timeslot starts, on a Tuesday with ten working days
+// before it that hold no holiday unless another day is given.
 func (sc *scenario) start() time.Time {
-	return time.Date(2026, 7, 21, sc.hour, 0, 0, 0, time.UTC)
+	day := sc.day
+	if day.IsZero() {
+		day = time.Date(2026, 7, 21, 0, 0, 0, 0, time.UTC)
+	}
+	return day.Add(time.Duration(sc.hour)*time.Hour + sc.past)
 }
 
 func (sc *scenario) end() time.Time {
