@@ -16,6 +16,7 @@ type sample struct {
 	setW      float64 // told to all batteries
 	loadW     float64 // drawn by the loads that can be commanded
 	off       int     // loads that are held off
+	lost      bool    // a battery holds a command and nobody reaches it
 }
 
 // record is a run second by second, with what broke the owner's limits.
@@ -81,7 +82,8 @@ func (rc *record) checkExport() {
 	if beyondW > 0 {
 		rc.exportWh += beyondW / 3600
 	}
-	if beyondW <= exportSlackW {
+	// What a device does until its own timer ends it is beyond anybody's reach.
+	if beyondW <= exportSlackW || last.lost {
 		rc.exporting = 0
 		return
 	}

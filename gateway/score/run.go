@@ -163,6 +163,7 @@ func (r *run) note() {
 		switch {
 		case d.battery != nil:
 			s.batteryW += d.battery.PowerW()
+			s.lost = s.lost || d.fault == silent && d.commanded
 			s.setW += d.applied.PowerW
 		case d.ev != nil && d.commanded && d.applied.CurrentA == 0:
 			s.off++
