@@ -19,10 +19,11 @@ func anyScenario(t *rapid.T) *scenario {
 	sc := &scenario{id: "any", grid: home(), hour: rapid.IntRange(6, 18).Draw(t, "hour"),
 		reference: rapid.SampledFrom([]config.Reference{config.ByDevice, config.Relative}).Draw(t, "reference"),
 		exportW:   rapid.SampledFrom([]float64{0, 2000, 10_000}).Draw(t, "export"), charges: rapid.Bool().Draw(t, "charges"), nullW: 5000}
-	if rapid.Bool().Draw(t, "sun") {
-		sc.grid.pvW = 6000
-	}
 	names := []string{"main"}
+	if rapid.Bool().Draw(t, "sun") {
+		// Nobody sees the sun come out while the meter is silent.
+		sc.grid.pvW, names = 6000, nil
+	}
 	add := func(d deviceSpec) { sc.devices, names = append(sc.devices, d), append(names, d.cfg.Name) }
 	for i := range rapid.IntRange(0, 2).Draw(t, "batteries") {
 		b := battery(fmt.Sprintf("battery%d", i), 5000, 13_500, rapid.Float64Range(15, 100).Draw(t, "soc"))
@@ -45,7 +46,11 @@ func anyScenario(t *rapid.T) *scenario {
 			cap:       rapid.SampledFrom([]dispatch.Cap{dispatch.UpToNomination, dispatch.UpToSiteLoad, dispatch.GridExportsAllowed}).Draw(t, "cap")}
 		sc.slots = append(sc.slots, s)
 	}
-	for range rapid.IntRange(0, 3).Draw(t, "troubles") {
+	troubles := rapid.IntRange(0, 3).Draw(t, "troubles")
+	if len(names) == 0 {
+		troubles = 0
+	}
+	for range troubles {
 		at := time.Duration(rapid.IntRange(0, 1800).Draw(t, "at")) * time.Second
 		f := rapid.SampledFrom([]fault{dead, deaf, silent, healthy}).Draw(t, "fault")
 		sc.actions = append(sc.actions, action{at, breaks(rapid.SampledFrom(names).Draw(t, "device"), f)})
