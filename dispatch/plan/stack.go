@@ -74,7 +74,7 @@ func (rd *round) comfort(devices []*Device, a aim, batteryW, sustainedW float64)
 			restW -= rd.chargerGivesW(d, s)
 		default:
 			u := loadUnit{dev: d, share: s, held: s.inhibit || heldOff(d), needK: needK(d), early: d.Cost < rd.cheapestBattery(devices)}
-			restW -= rd.unitGivesW(&u)
+			restW -= rd.unitGivesW(&u, a.tracked)
 			st.units = append(st.units, u)
 		}
 	}
@@ -103,17 +103,23 @@ func (st *stack) limits(a aim, batteryW, sustainedW float64) {
 }
 
 // unitGivesW is what a unit gives once it has followed what it was told last.
-func (rd *round) unitGivesW(u *loadUnit) float64 {
+// One that nothing measures is taken to give what it is rated for, unless the
+// site's meter shows it.
+func (rd *round) unitGivesW(u *loadUnit, tracked bool) float64 {
 	d := u.dev
 	drawn := d.PowerW.Or(0)
 	const follows = 10 * time.Second // by then a compressor has stopped or started
+	young := d.Commanded != nil && rd.in.Now.Sub(d.HeldSince) < follows
 	switch {
-	case u.held:
-		gives := d.GivenW().Or(0)
-		if d.Commanded != nil && rd.in.Now.Sub(d.HeldSince) < follows {
-			gives += drawn
+	case u.held && !d.PowerW.OK:
+		if tracked && !young {
+			return 0
 		}
-		return gives
+		return d.NormalW.Or(d.RatedW)
+	case u.held && young:
+		return d.GivenW().Or(0) + drawn
+	case u.held:
+		return d.GivenW().Or(0)
 	case !d.FreeSince.IsZero() && rd.in.Now.Sub(d.FreeSince) < follows:
 		return -math.Max(0, d.RatedW-drawn)
 	}

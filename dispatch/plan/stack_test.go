@@ -207,3 +207,26 @@ func TestAVehicleLeavesWithWhatItNeeds(t *testing.T) {
 		}
 	}
 }
+
+// Relays that nothing measures count as what they are rated for: two of four
+// cover 6 kW, then and a minute later.
+func TestUnmeasuredRelaysAreNotAllTaken(t *testing.T) {
+	in := home(t0.Add(time.Minute), slot(func(r *dispatch.Record) { r.EnergyKW, r.NominationKW = kw(6), kw(6) }))
+	in.Devices, in.Meters[0].Devices = in.Devices[:1], nil
+	for i := range 4 {
+		d := hvac()
+		d.Name = fmt.Sprintf("relay%d", i)
+		in.add(d)
+	}
+	if got := heldOnes(t, Round(in)); len(got) != 2 {
+		t.Fatalf("held off %v, want two of 3.5 kW for 6 kW", got)
+	}
+	in.Now = in.Now.Add(time.Minute)
+	for _, name := range []string{"relay0", "relay1"} {
+		in.heldOff(name, time.Minute)
+		in.device(name).PowerW = drivers.Opt{}
+	}
+	if got, want := heldOnes(t, Round(in)), []string{"relay0", "relay1"}; !equal(got, want) {
+		t.Errorf("a minute later: held off %v, want %v", got, want)
+	}
+}

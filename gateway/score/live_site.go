@@ -25,26 +25,6 @@ type wire struct {
 	cooler   *coolerMap
 }
 
-// locked keeps the registers and the plants from being used at once.
-type locked struct {
-	mu   *sync.Mutex
-	unit modbustcp.Unit
-}
-
-// Read answers a request.
-func (l locked) Read(function byte, addr, count uint16) ([]uint16, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.unit.Read(function, addr, count)
-}
-
-// Write takes one.
-func (l locked) Write(function byte, addr uint16, values []uint16) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.unit.Write(function, addr, values)
-}
-
 // Unit ids on the sockets.
 const (
 	meterUnit  = 200
@@ -82,7 +62,7 @@ func (d *device) connect(mu *sync.Mutex) error {
 	if err != nil {
 		return fmt.Errorf("registers of %s: %w", d.cfg.Name, err)
 	}
-	if x.faults, err = x.server.Add(id, locked{mu, unit}); err != nil {
+	if x.faults, err = x.server.Add(id, modbustcp.Locked(mu, unit)); err != nil {
 		return err
 	}
 	if x.listener, _, err = sim.ListenLoopback(); err != nil {

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"sync"
 	"time"
 
 	"nominald/gateway/config"
@@ -10,24 +9,6 @@ import (
 	"nominald/gateway/sim/plant"
 	"nominald/gateway/sim/registers"
 )
-
-// locked serialises a register map with the physics.
-type locked struct {
-	mu   *sync.Mutex
-	unit modbustcp.Unit
-}
-
-func (l locked) Read(function byte, addr, count uint16) ([]uint16, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.unit.Read(function, addr, count)
-}
-
-func (l locked) Write(function byte, addr uint16, values []uint16) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.unit.Write(function, addr, values)
-}
 
 // meterDevice measures the site.
 type meterDevice struct {

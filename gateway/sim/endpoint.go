@@ -126,7 +126,7 @@ func (s *Site) attach() error {
 		}
 		e.server = modbustcp.NewServer()
 		for id, u := range e.units {
-			f, err := e.server.Add(id, locked{mu: &s.mu, unit: u})
+			f, err := e.server.Add(id, modbustcp.Locked(&s.mu, u))
 			if err != nil {
 				return fmt.Errorf("%s: %w", e, err)
 			}
@@ -198,7 +198,7 @@ func (e *endpoint) open(s *Site) error {
 		return err
 	}
 	for id, u := range e.units {
-		line.Attach(id, locked{mu: &s.mu, unit: u})
+		line.Attach(id, modbustcp.Locked(&s.mu, u))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,6 +18,27 @@ type Unit interface {
 	Write(function byte, addr uint16, values []uint16) error
 }
 
+// Locked is a unit whose requests wait for a lock: physics that moves behind its
+// registers is kept still meanwhile.
+func Locked(mu *sync.Mutex, u Unit) Unit { return locked{mu, u} }
+
+type locked struct {
+	mu   *sync.Mutex
+	unit Unit
+}
+
+func (l locked) Read(function byte, addr, count uint16) ([]uint16, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unit.Read(function, addr, count)
+}
+
+func (l locked) Write(function byte, addr uint16, values []uint16) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unit.Write(function, addr, values)
+}
+
 const (
 	maxConns = 16
 	// idleClose is when a silent connection is dropped, as Alfen and others do
