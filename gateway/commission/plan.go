@@ -11,7 +11,7 @@ import (
 func (site Site) Needs(o Options) time.Duration {
 	o = o.filled()
 	t := o.Times
-	total := t.Call*time.Duration(len(site.Devices)) + t.Noise + releaseLimit
+	total := t.Call*time.Duration(len(site.Devices)) + (1+quietTimes)*t.Noise + releaseLimit
 	for _, d := range site.Devices {
 		if len(o.Names) == 0 || contains(o.Names, d.Config.Name) {
 			total += site.needs(d, o)

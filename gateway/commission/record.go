@@ -138,6 +138,10 @@ func (s *session) proveMeter(ctx context.Context) {
 		s.end(s.meter, t, verdictOf(err), "%v", err)
 		return
 	}
+	if err := s.watchQuiet(ctx, r); err != nil {
+		s.end(s.meter, t, verdictOf(err), "%v", err)
+		return
+	}
 	s.noise = MeasureNoise(r.site)
 	t.add("mean", s.noise.MeanW, "W")
 	t.add("noise (1 sigma)", s.noise.NoiseW, "W")
@@ -146,8 +150,22 @@ func (s *session) proveMeter(ctx context.Context) {
 	t.add("refresh interval", s.noise.Refresh, "s")
 	t.add("samples", float64(s.noise.Samples), "")
 	if s.noise.StepW == 0 {
-		s.end(s.meter, t, Failed, "the value did not change once in %v: a meter at a live site moves; is its value stuck?", s.t.Noise)
+		s.end(s.meter, t, Failed, "the value did not change once in %v: a meter at a live site moves; is its value stuck?", (1+quietTimes)*s.t.Noise)
 		return
 	}
 	s.end(s.meter, t, Passed, "")
+}
+
+// quietTimes is how many times longer a meter is watched that has not moved: a
+// coarse one at a quiet site shows the same for a while, a stuck one for ever.
+const quietTimes = 5
+
+// watchQuiet goes on recording a meter that has not moved, until it does.
+func (s *session) watchQuiet(ctx context.Context, r *recording) error {
+	still := func() bool { return MeasureNoise(r.site).StepW == 0 }
+	if !still() {
+		return nil
+	}
+	s.tell("  no change yet; watches for up to %v more", quietTimes*s.t.Noise)
+	return s.watch(ctx, s.meter, r, quietTimes*s.t.Noise, false, func() (bool, error) { return still(), nil })
 }
