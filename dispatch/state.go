@@ -25,7 +25,7 @@ const (
 // It depends on levels only, never on what was asked before, so that a restart
 // or a step of the clock ends in the same state. A timeslot runs in the
 // half-open interval [Start, End).
-func (r Record) StateAt(now time.Time, prepare time.Duration) (State, string) {
+func (r *Record) StateAt(now time.Time, prepare time.Duration) (State, string) {
 	switch {
 	case r.Problem != "":
 		return Invalid, ReasonUnusable
@@ -44,7 +44,7 @@ func (r Record) StateAt(now time.Time, prepare time.Duration) (State, string) {
 		return Pending, ReasonIntegrationTest // never armed: nothing is prepared for it
 	}
 	state, reason := Pending, ReasonStartAhead
-	if !now.Before(r.Start.Add(-prepare)) {
+	if prepare > 0 && !now.Before(r.Start.Add(-prepare)) {
 		state, reason = Armed, ReasonStartNear
 	}
 	if r.IsMissing() {
@@ -53,7 +53,7 @@ func (r Record) StateAt(now time.Time, prepare time.Duration) (State, string) {
 	return state, reason
 }
 
-func (r Record) runningState() (State, string) {
+func (r *Record) runningState() (State, string) {
 	switch {
 	case r.IntegrationTest:
 		return Suppressed, ReasonIntegrationTest
@@ -63,7 +63,7 @@ func (r Record) runningState() (State, string) {
 	return Active, ReasonRunning
 }
 
-func (r Record) cancelReason() string {
+func (r *Record) cancelReason() string {
 	switch {
 	case r.CancelledAt.Before(r.Start):
 		return ReasonCancelledAhead
@@ -76,4 +76,4 @@ func (r Record) cancelReason() string {
 // IsMissing reports whether MissingAfter complete searches in a row did not
 // list the timeslot before its start. It is followed all the same unless the
 // owner's policy says otherwise (domain.md 2.2).
-func (r Record) IsMissing() bool { return r.Missed >= MissingAfter }
+func (r *Record) IsMissing() bool { return r.Missed >= MissingAfter }

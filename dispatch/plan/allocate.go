@@ -93,7 +93,7 @@ func (rd *round) devicesOf(m *Meter) []*Device {
 func (rd *round) raise(d demand) float64 {
 	want := d.wantW
 	for _, lower := range d.raised {
-		more := asked(lower, rd.in.Policy) - want
+		more := asked(lower, rd.in.Policy.Basis) - want
 		if more <= 0 {
 			continue
 		}

@@ -108,7 +108,7 @@ func (rd *round) spreadW(d *Device, mineWh, left, needW float64) float64 {
 // proportion to its energy. It is all of the battery's where the timeslot asks
 // for the most there is.
 func (rd *round) needW(d *Device, r *dispatch.Record) float64 {
-	want := asked(r, rd.in.Policy)
+	want := asked(r, rd.in.Policy.Basis)
 	if math.IsInf(want, 0) {
 		return want
 	}
@@ -142,56 +142,76 @@ func (rd *round) reserve(d *Device, r *dispatch.Record) float64 {
 	return d.ReserveSoC
 }
 
-// claimant is a timeslot that gets energy: it runs or begins within a day, and
-// is followed.
-type claimant struct {
-	rec   *dispatch.Record
-	rank  int // the lower the earlier; those alike share as equals
+// claim is what a timeslot needs, or several alike together.
+type claim struct {
 	askW  float64
 	hours float64 // left of it
 }
 
-// needWh is what a timeslot needs of a battery that has a portion of what is
+// needWh is what a claim needs of a battery that has a portion of what is
 // asked and gives limitW at most.
-func (c *claimant) needWh(portion, limitW float64) float64 {
+func (c claim) needWh(portion, limitW float64) float64 {
 	if math.IsInf(c.askW, 0) {
 		return limitW * c.hours
 	}
 	return math.Min(c.askW*portion, limitW) * c.hours
 }
 
-// claimants are a meter's timeslots that get energy, in the order in which they
-// do: committed ones first, whatever their priority, then the smaller priority
-// number (domain.md 2.2, 4.3).
-func (rd *round) claimants(meter int) []claimant {
-	if !rd.ordered {
-		rd.orderClaimants()
-	}
-	return rd.order[meter]
+// rankClaims are a meter's timeslots of one rank that get energy: they run or
+// begin within a day, and are followed.
+type rankClaims struct {
+	rank   int // the lower the earlier; those alike share as equals
+	claims []claim
+	first  []*dispatch.Record // the earliest in the input, those that are shown
 }
 
-func (rd *round) orderClaimants() {
-	rd.ordered = true
-	rd.order = make([][]claimant, len(rd.in.Meters))
-	for i := range rd.order {
-		rd.order[i] = make([]claimant, 0, len(rd.in.Slots)/len(rd.order)+1)
+// claimants finds each meter's timeslots that get energy, in the order in which
+// they do: committed ones first, whatever their priority, then the smaller
+// priority number (domain.md 2.2, 4.3). It is worked out once a round, if at all.
+func (rd *round) claimants(meter int) []rankClaims {
+	if rd.ranks != nil {
+		return rd.ranks[meter]
 	}
+	rd.ranks = make([][]rankClaims, len(rd.in.Meters))
 	soon := rd.in.Now.Add(reserveAhead)
 	for i := range rd.in.Slots {
 		r := &rd.in.Slots[i]
-		if !rd.in.Now.Before(r.End) || !r.Start.Before(soon) || r.Cancelled || r.Problem != "" {
+		at := rd.slotMeter[i]
+		if at < 0 || !rd.in.Now.Before(r.End) || !r.Start.Before(soon) || r.Cancelled || r.Problem != "" || rd.refusalLater(r) {
 			continue
 		}
-		if at := rd.slotMeter[i]; at >= 0 && !rd.refusalLater(r) {
-			rd.order[at] = append(rd.order[at], claimant{r, energyRank(r), asked(r, rd.in.Policy), r.End.Sub(later(r.Start, rd.in.Now)).Hours()})
-		}
+		rd.claim(&rd.ranks[at], r)
 	}
-	for _, list := range rd.order {
-		slices.SortFunc(list, byEnergyRank)
+	return rd.ranks[meter]
+}
+
+// claim adds a timeslot to its rank. Neighbours that ask for the same power, as
+// the hours of one day mostly do, are added up.
+func (rd *round) claim(ranks *[]rankClaims, r *dispatch.Record) {
+	rank := energyRank(r)
+	at, found := slices.BinarySearchFunc(*ranks, rank, func(c rankClaims, rank int) int { return c.rank - rank })
+	if !found {
+		*ranks = slices.Insert(*ranks, at, rankClaims{rank: rank})
+	}
+	rc, c := &(*ranks)[at], rd.claimOf(r)
+	if n := len(rc.claims); n > 0 && rc.claims[n-1].askW == c.askW {
+		rc.claims[n-1].hours += c.hours
+	} else {
+		rc.claims = append(rc.claims, c)
+	}
+	if len(rc.first) < shownClaims {
+		rc.first = append(rc.first, r)
 	}
 }
 
-func byEnergyRank(a, b claimant) int { return a.rank - b.rank }
+func (rd *round) claimOf(r *dispatch.Record) claim {
+	return claim{asked(r, rd.in.Policy.Basis), rd.hoursLeft(r)}
+}
+
+// hoursLeft is how long a timeslot has still to run.
+func (rd *round) hoursLeft(r *dispatch.Record) float64 {
+	return float64(r.End.Sub(later(r.Start, rd.in.Now))) / float64(time.Hour)
+}
 
 // energyRank is the place of a timeslot among those that get energy.
 func energyRank(r *dispatch.Record) int {
@@ -219,7 +239,7 @@ func (rd *round) keptWh(d *Device, r *dispatch.Record) float64 {
 		case g.rank < rank:
 			sum += g.keptWh
 		case g.rank == rank && g.needWh > 0 && rd.in.Now.Before(r.End):
-			own := math.Min(rd.needW(d, r), d.MaxDischargeW.Or(0)) * r.End.Sub(later(r.Start, rd.in.Now)).Hours()
+			own := math.Min(rd.needW(d, r), d.MaxDischargeW.Or(0)) * rd.hoursLeft(r)
 			sum += math.Max(0, g.keptWh*(1-own/g.needWh))
 		case g.rank == rank:
 			sum += g.keptWh
@@ -240,14 +260,12 @@ func (rd *round) energyPlan(d *Device) []rankShare {
 	limit := d.MaxDischargeW.Or(0)
 	for _, at := range rd.serving[rd.deviceAt[d.Name]] {
 		portion := rd.portion(d, &rd.in.Meters[at])
-		list := rd.claimants(at)
-		for first := 0; first < len(list); {
-			next, needWh := first, 0.0
-			for ; next < len(list) && list[next].rank == list[first].rank; next++ {
-				needWh += list[next].needWh(portion, limit)
+		for _, rank := range rd.claimants(at) {
+			var needWh float64
+			for _, c := range rank.claims {
+				needWh += c.needWh(portion, limit)
 			}
-			s.need(list[first].rank, needWh)
-			first = next
+			s.need(rank.rank, needWh)
 		}
 	}
 	left := usableWh(d, d.ReserveSoC).Or(0)
@@ -274,31 +292,38 @@ const shownClaims = 8
 
 // showPlan writes the first timeslots of a battery's plan into the decision.
 func (rd *round) showPlan(d *Device, plan []rankShare) {
+	if rd.out.Energy == nil {
+		rd.out.Energy = make([]EnergyShare, 0, shownClaims*len(rd.in.Devices))
+	}
 	limit := d.MaxDischargeW.Or(0)
 	shown := 0
 	for _, g := range plan {
 		for _, at := range rd.serving[rd.deviceAt[d.Name]] {
 			portion := rd.portion(d, &rd.in.Meters[at])
-			for _, c := range rd.claimants(at) {
-				if c.rank > g.rank || shown == shownClaims {
-					break
+			for _, r := range rd.firstOf(at, g.rank) {
+				if shown == shownClaims {
+					return
 				}
-				if c.rank < g.rank {
-					continue
-				}
-				need := c.needWh(portion, limit)
+				need := rd.claimOf(r).needWh(portion, limit)
 				kept := 0.0
 				if g.needWh > 0 {
 					kept = g.keptWh * need / g.needWh
 				}
 				shown++
-				rd.out.Energy = append(rd.out.Energy, EnergyShare{Device: d.Name, EventID: c.rec.EventID, NeedWh: need, KeptWh: kept})
+				rd.out.Energy = append(rd.out.Energy, EnergyShare{Device: d.Name, EventID: r.EventID, NeedWh: need, KeptWh: kept})
 			}
 		}
-		if shown == shownClaims {
-			return
+	}
+}
+
+// firstOf returns the timeslots of a meter's rank that are shown.
+func (rd *round) firstOf(meter, rank int) []*dispatch.Record {
+	for _, rc := range rd.claimants(meter) {
+		if rc.rank == rank {
+			return rc.first
 		}
 	}
+	return nil
 }
 
 // refusalLater tells whether a coming timeslot will not be followed anyway.

@@ -15,11 +15,10 @@ type round struct {
 	in  *Input
 	out Decision
 	index
-	candidates [][]candidate // of each meter
-	slotMeter  []int         // of each timeslot, the place of its meter; -1 for one that is not ours
-	order      [][]claimant  // of each meter, the timeslots that get energy, once worked out
-	ordered    bool
-	granted    float64 // W by which released chargers may rise in this round
+	candidates [][]candidate  // of each meter
+	slotMeter  []int          // of each timeslot, the place of its meter; -1 for one that is not ours
+	ranks      [][]rankClaims // of each meter, the timeslots that get energy, once worked out
+	granted    float64        // W by which released chargers may rise in this round
 }
 
 // share is what is asked of one device so far.
@@ -97,7 +96,7 @@ func (rd *round) idleMeter(m *Meter) MeterDecision {
 	for i, s := range rd.out.Slots {
 		if s.MeterID == m.ID && s.State == dispatch.Suppressed {
 			md.State, md.EventID, md.Reason = s.State, s.EventID, s.Reason
-			if w := asked(&rd.in.Slots[i], rd.in.Policy); !math.IsInf(w, 0) {
+			if w := asked(&rd.in.Slots[i], rd.in.Policy.Basis); !math.IsInf(w, 0) {
 				md.AskedW = drivers.Some(w)
 			}
 		}

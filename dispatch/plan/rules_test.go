@@ -156,7 +156,7 @@ func TestCapsAndBasis(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := slot(func(r *dispatch.Record) { r.EnergyKW, r.NominationKW, r.Cap = tc.energy, tc.nomination, tc.cap })
-			if got := asked(&r, Policy{Basis: tc.basis}); got != tc.want {
+			if got := asked(&r, tc.basis); got != tc.want {
 				t.Errorf("got %v, want %v", math.Min(got, huge), math.Min(tc.want, huge))
 			}
 		})

@@ -28,6 +28,7 @@ type demand struct {
 func (rd *round) classify() {
 	rd.out.Slots = make([]SlotDecision, 0, len(rd.in.Slots))
 	rd.slotMeter = make([]int, len(rd.in.Slots))
+	near := rd.in.Now.Add(longestLead)
 	for i := range rd.in.Slots {
 		r := &rd.in.Slots[i]
 		var m *Meter
@@ -35,7 +36,12 @@ func (rd *round) classify() {
 		if at, ours := rd.meterAt[r.MeterID]; ours {
 			m, rd.slotMeter[i] = &rd.in.Meters[at], at
 		}
-		state, why := r.StateAt(rd.in.Now, rd.lead(r, m))
+		// Only one that starts within the longest lead is worth a closer look.
+		var lead time.Duration
+		if m != nil && r.Start.After(rd.in.Now) && !r.Start.After(near) {
+			lead = rd.lead(r, m)
+		}
+		state, why := r.StateAt(rd.in.Now, lead)
 		d := SlotDecision{EventID: r.EventID, MeterID: r.MeterID, State: state, Reason: Reason(why)}
 		if m == nil && (state == dispatch.Active || state == dispatch.Armed || state == dispatch.Pending) {
 			d.State, d.Reason = dispatch.Suppressed, NotOurMeter
@@ -81,10 +87,6 @@ func (rd *round) refusal(r *dispatch.Record) Reason {
 // ramp and the dead time of the devices take, so that the first minute counts
 // (domain.md 4.4: 0-60 s).
 func (rd *round) lead(r *dispatch.Record, m *Meter) time.Duration {
-	// Only one that starts within the longest lead is worth a closer look.
-	if wait := r.Start.Sub(rd.in.Now); m == nil || wait <= 0 || wait > longestLead {
-		return 0
-	}
 	slew, most, longest, late := 0.0, 0.0, time.Duration(0), deadTime
 	for _, d := range rd.of(m) {
 		switch {
@@ -99,7 +101,7 @@ func (rd *round) lead(r *dispatch.Record, m *Meter) time.Duration {
 		}
 	}
 	if slew > 0 {
-		target := math.Min(asked(r, rd.in.Policy), most)
+		target := math.Min(asked(r, rd.in.Policy.Basis), most)
 		longest = max(longest, late+time.Duration(target/slew*float64(time.Second)))
 	}
 	return min(longest, longestLead)
@@ -157,14 +159,14 @@ func (rd *round) demands() []demand {
 func (rd *round) demandOf(m *Meter, cands []candidate) demand {
 	first := cands[0].rec
 	d := demand{meter: m, rec: first, at: cands[0].at, rank: *first, ev: rd.in.Events[first.EventID],
-		state: dispatch.Active, wantW: asked(first, rd.in.Policy), fraction: 1}
+		state: dispatch.Active, wantW: asked(first, rd.in.Policy.Basis), fraction: 1}
 	if first.Start.After(rd.in.Now) {
 		d.state = dispatch.Armed
 	}
 	for _, c := range cands[1:] {
 		lower := c.rec
 		rd.mark(c.at, dispatch.Suppressed, HigherPriority)
-		if !lower.Start.After(rd.in.Now) && asked(lower, rd.in.Policy) > d.wantW {
+		if !lower.Start.After(rd.in.Now) && asked(lower, rd.in.Policy.Basis) > d.wantW {
 			d.raised = append(d.raised, lower)
 		}
 	}
@@ -207,5 +209,5 @@ func (rd *round) release(m *Meter) (demand, bool) {
 }
 
 func (rd *round) outranks(a, b *dispatch.Record) bool {
-	return dispatch.Outranks(*a, *b, asked(a, rd.in.Policy), asked(b, rd.in.Policy))
+	return dispatch.Outranks(*a, *b, asked(a, rd.in.Policy.Basis), asked(b, rd.in.Policy.Basis))
 }

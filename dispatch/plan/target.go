@@ -12,12 +12,12 @@ const wattsPerKW = 1000
 
 // Asked returns what a timeslot asks for in W, unknown where it asks for the
 // most that the site can give.
-func Asked(r *dispatch.Record, p Policy) drivers.Opt { return drivers.Some(asked(r, p)) }
+func Asked(r *dispatch.Record, p Policy) drivers.Opt { return drivers.Some(asked(r, p.Basis)) }
 
 // asked returns what a timeslot asks for in W after cap and basis, or +Inf for
 // "the most that the site can give". The rules are the rows energy_kw and the
 // three caps of domain.md 2.2.
-func asked(r *dispatch.Record, p Policy) float64 {
+func asked(r *dispatch.Record, basis string) float64 {
 	want := math.Inf(1)
 	if r.EnergyKW != nil {
 		want = *r.EnergyKW * wattsPerKW
@@ -26,7 +26,7 @@ func asked(r *dispatch.Record, p Policy) float64 {
 	if r.NominationKW != nil {
 		nomination = *r.NominationKW * wattsPerKW
 	}
-	switch p.Basis {
+	switch basis {
 	case BasisNomination:
 		if r.EnergyKW != nil && r.NominationKW != nil {
 			want = math.Max(want, nomination)
