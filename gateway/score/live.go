@@ -119,11 +119,24 @@ func (l *live) serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.world.serve(ctx) })
 	g.Go(func() error { return l.leap.Serve(ctx, leapLn) })
+	// The gateway ends first: it lets go of devices that must answer still.
+	running, stop := context.WithCancel(ctx)
 	g.Go(func() error {
-		return gateway.Run(ctx, cfg, gateway.Options{Version: "score", Listener: page, Log: slog.New(slog.DiscardHandler)})
+		defer cancel()
+		return gateway.Run(running, cfg, gateway.Options{Version: "score", Listener: page, Log: slog.New(slog.DiscardHandler)})
 	})
-	g.Go(func() error { defer cancel(); return l.keepTime(ctx) })
+	g.Go(func() error { defer stop(); return l.keepTime(ctx) })
 	return g.Wait()
+}
+
+// heal mends what a scenario broke, once it is over.
+func (l *live) heal() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, d := range append([]*device{l.world.meter}, l.world.devices...) {
+		d.fault = healthy
+		d.wire.faults.SetOffline(false)
+	}
 }
 
 // keepTime steps the plants each second of real time and writes down what they
@@ -148,6 +161,7 @@ func (l *live) keepTime(ctx context.Context) error {
 		l.tell()
 		l.mu.Unlock()
 	}
+	l.heal()
 	return nil
 }
 
