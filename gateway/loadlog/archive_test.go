@@ -218,7 +218,7 @@ func TestRingThatRefuses(t *testing.T) {
 func TestSecondsPastTheirRetention(t *testing.T) {
 	dir, mem := t.TempDir(), newMemory()
 	kept := noon.Unix()/3600 + 1
-	l, err := Open(Options{Store: mem, Dir: dir, KeepFine: 30 * 24 * time.Hour, KeepHour: func(h int64) bool { return h == kept }})
+	l, err := Open(Options{Store: mem, Dir: dir, KeepFine: 30 * 24 * time.Hour, KeepHours: func() (map[int64]bool, error) { return map[int64]bool{kept: true}, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

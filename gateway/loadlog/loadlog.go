@@ -89,10 +89,10 @@ type Options struct {
 	Retain time.Duration // how long minutes are kept; 0 keeps them for ever
 	// Dir is where Open keeps the seconds.
 	Dir string
-	// KeepFine is how long they are kept, and KeepHour names the hours
-	// (since 1970) that are kept as long as the minutes: those around events.
-	KeepFine time.Duration
-	KeepHour      func(hour int64) bool
+	// KeepFine is how long they are kept, and KeepHours names the hours (since
+	// 1970) that are kept as long as the minutes: those around events.
+	KeepFine  time.Duration
+	KeepHours func() (map[int64]bool, error)
 	// Channels are made ready at once; others appear with their first sample.
 	Channels []string
 }

@@ -332,8 +332,15 @@ func (l *Log) dropSeconds() error {
 	if l.archive == nil || l.opts.KeepFine <= 0 || now.IsZero() {
 		return nil
 	}
+	var keep map[int64]bool
+	if l.opts.KeepHours != nil {
+		var err error
+		if keep, err = l.opts.KeepHours(); err != nil {
+			return fmt.Errorf("drop seconds of load: %w", err) // rather keep all
+		}
+	}
 	return l.archive.drop(now.Add(-l.opts.KeepFine), func(h int64) bool {
 		young := l.opts.Retain <= 0 || time.Unix(h*3600, 0).After(now.Add(-l.opts.Retain))
-		return young && l.opts.KeepHour != nil && l.opts.KeepHour(h)
+		return young && keep[h]
 	})
 }
