@@ -173,9 +173,9 @@ func (c *control) logCounters(now time.Time) {
 		if u.cfg.Kind != drivers.Meter || !r.ImportWh.OK || c.now().Sub(r.At) > 2*c.period {
 			continue
 		}
-		c.loads.Count(now, u.cfg.Name, r.ImportWh, r.ExportWh)
+		c.loads.Count(now, u.cfg.Name, r.ImportWh.V, r.ExportWh.Or(0))
 		if c.point != nil && c.point.name == u.cfg.Name {
-			c.loads.Count(now, loadlog.Site, r.ImportWh, r.ExportWh)
+			c.loads.Count(now, loadlog.Site, r.ImportWh.V, r.ExportWh.Or(0))
 		}
 	}
 }

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-
-	"nominald/drivers"
 )
 
 // truth is what a channel really drew in a second.
@@ -285,7 +283,7 @@ func TestCountersBridgeGaps(t *testing.T) {
 				for at := from; at.Before(to); at = at.Add(time.Second) {
 					wh += 2400.0 / 3600
 					l.Add(at, Site, 2400, Measured)
-					l.Count(at, Site, drivers.Some(math.Floor(wh)), drivers.Some(0))
+					l.Count(at, Site, math.Floor(wh), 0)
 				}
 			}
 			gapEnd := noon.Add(15*time.Minute + 150*time.Minute)
@@ -330,8 +328,8 @@ func TestCountersThatSayNothing(t *testing.T) {
 			run := func(from time.Time, base float64) {
 				for i := range 600 {
 					l.Add(from.Add(time.Duration(i)*time.Second), Site, 6000, Measured)
-					l.Count(from.Add(time.Duration(i)*time.Second), Site, drivers.Some(base+tc.step*math.Floor(float64(i)/600)), drivers.Opt{})
-					l.Count(from.Add(time.Duration(i)*time.Second), Site, drivers.Some(base+tc.step*math.Floor(float64(i)/500)), drivers.Opt{})
+					l.Count(from.Add(time.Duration(i)*time.Second), Site, base+tc.step*math.Floor(float64(i)/600), 0)
+					l.Count(from.Add(time.Duration(i)*time.Second), Site, base+tc.step*math.Floor(float64(i)/500), 0)
 				}
 			}
 			run(noon, 5000)

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"math"
 	"time"
-
-	"nominald/drivers"
 )
 
 // A meter counts on while nobody reads it. What its counters moved by across a
@@ -45,9 +43,9 @@ type bridge struct {
 // was given for the same time. Where samples are missing before it, the gap is
 // filled with the energy that they say it had, as Recovered, with the next
 // write.
-func (l *Log) Count(t time.Time, name string, importWh, exportWh drivers.Opt) {
+func (l *Log) Count(t time.Time, name string, importWh, exportWh float64) {
 	const most = 1e15 // Wh; also keeps what is not a number out
-	if !importWh.OK || !(math.Abs(importWh.V) < most) || !(math.Abs(exportWh.Or(0)) < most) || t.Unix() <= 0 {
+	if !(math.Abs(importWh) < most) || !(math.Abs(exportWh) < most) || t.Unix() <= 0 {
 		return
 	}
 	l.mu.Lock()
@@ -56,7 +54,7 @@ func (l *Log) Count(t time.Time, name string, importWh, exportWh drivers.Opt) {
 	if c.prev.doubtful {
 		return
 	}
-	c.counting.note(counters{t.Unix(), int64(math.Round(importWh.V)), int64(math.Round(exportWh.Or(0)))})
+	c.counting.note(counters{t.Unix(), int64(math.Round(importWh)), int64(math.Round(exportWh))})
 }
 
 // note compares counters with the last ones.
