@@ -141,10 +141,42 @@ func (c *control) logLoads(now time.Time, trusted bool, in plan.Input) {
 	}
 	if pt := in.Site.Point; pt != nil {
 		add(loadlog.Site, pt.LoadW, true)
+		if w := silentLoad(pt, in.Devices); w.OK && trusted {
+			c.loads.Add(now, loadlog.Site, w.V, loadlog.Estimated)
+		}
 	}
 	for i := range in.Devices {
 		d := &in.Devices[i]
 		add(d.Name, d.PowerW, !d.Fresh)
+	}
+	c.logCounters(now)
+}
+
+// silentLoad is what the site draws while its meter is silent, as the planner
+// takes it: what others drew last, and what our devices give now.
+func silentLoad(pt *plan.Point, devices []plan.Device) drivers.Opt {
+	if pt.Fresh || !pt.UncontrolledW.OK || pt.Age > estimatedFor {
+		return drivers.Opt{}
+	}
+	return drivers.Some(pt.UncontrolledW.V - givenBy(devices).sumW)
+}
+
+// estimatedFor is how long a silent meter's load may be estimated (domain.md
+// 4.5: 5 min).
+const estimatedFor = 5 * time.Minute
+
+// logCounters hands the meters' own energy counters to the load log: they know
+// the energy of a time in which nobody read the power.
+func (c *control) logCounters(now time.Time) {
+	for _, u := range c.units {
+		r := u.port.Snapshot().Reading
+		if u.cfg.Kind != drivers.Meter || !r.ImportWh.OK || c.now().Sub(r.At) > 2*c.period {
+			continue
+		}
+		c.loads.Count(now, u.cfg.Name, r.ImportWh.V, r.ExportWh.Or(0))
+		if c.point != nil && c.point.name == u.cfg.Name {
+			c.loads.Count(now, loadlog.Site, r.ImportWh.V, r.ExportWh.Or(0))
+		}
 	}
 }
 

@@ -67,7 +67,7 @@ func (s *site) Report(event string) (status.Report, bool) {
 func (s *site) Stop(string) error   { s.stopped.Store(true); return nil }
 func (s *site) Resume(string) error { s.stopped.Store(false); return nil }
 
-func (s *site) Load(from, _ time.Time, step time.Duration, emit func(status.LoadRow) error) error {
+func (s *site) Load(from, _ time.Time, step time.Duration, _ []string, emit func(status.LoadRow) error) error {
 	if step == 7*time.Second {
 		return errors.New("disk is gone")
 	}

@@ -15,13 +15,15 @@ import (
 func loadCommand() *cobra.Command {
 	var f clientFlags
 	var from, to, step string
+	var channels []string
 	var asCSV bool
 	cmd := &cobra.Command{
 		Use:   "load",
 		Short: "Show the measured load of the site and its devices",
 		Example: `  nominald load
   nominald load --from -1d --step 15m
-  nominald load --from -5m --step 1s --csv`,
+  nominald load --from -5m --step 1s --csv
+  nominald load --from -1d --step 15m --channel site,battery`,
 		Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asCSV && f.json {
@@ -31,7 +33,7 @@ func loadCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			q := loadQuery(from, to, step)
+			q := loadQuery(from, to, step, channels)
 			switch {
 			case asCSV:
 				return copyLoad(cmd.Context(), c, cmd.OutOrStdout(), q, "text/csv")
@@ -45,12 +47,18 @@ func loadCommand() *cobra.Command {
 	registerSpan(cmd, &from, &to)
 	cmd.Flags().StringVar(&step, "step", "", "`DURATION` of a row, as 1s, 1m, 15m")
 	cmd.Flags().BoolVar(&asCSV, "csv", false, "print CSV")
+	registerChannels(cmd, &channels)
 	return cmd
+}
+
+func registerChannels(cmd *cobra.Command, channels *[]string) {
+	cmd.Flags().StringSliceVar(channels, "channel", nil, "`NAME` of a device, or site; more than one with commas (default all)")
 }
 
 func exportCommand() *cobra.Command {
 	var f clientFlags
 	var from, to, step string
+	var channels []string
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Write the measured load of a period to stdout, as CSV or JSON",
@@ -66,7 +74,7 @@ func exportCommand() *cobra.Command {
 			if f.json {
 				accept = "application/json"
 			}
-			return copyLoad(cmd.Context(), c, cmd.OutOrStdout(), loadQuery(from, to, step), accept)
+			return copyLoad(cmd.Context(), c, cmd.OutOrStdout(), loadQuery(from, to, step, channels), accept)
 		},
 	}
 	f.register(cmd)
@@ -74,11 +82,15 @@ func exportCommand() *cobra.Command {
 	cmd.Flags().Lookup("from").DefValue = "-1d"
 	from = "-1d"
 	cmd.Flags().StringVar(&step, "step", "15m", "`DURATION` of a row")
+	registerChannels(cmd, &channels)
 	return cmd
 }
 
-func loadQuery(from, to, step string) url.Values {
+func loadQuery(from, to, step string, channels []string) url.Values {
 	q := span(from, to)
+	for _, c := range channels {
+		q.Add("channel", c)
+	}
 	if step != "" {
 		q.Set("step", step)
 	}

@@ -208,5 +208,6 @@ func storeKeys() section {
 		keys: []key{
 			{name: "dir", shape: asPath, def: "/var/lib/nominald", doc: "Directory of schedule, load history and journal."},
 			{name: "retain", shape: asDuration, def: "400d", span: between(86400, 3650*86400), doc: "How long measured load is kept. Baselines look back up to 60 days."},
+			{name: "retain_seconds", shape: asDuration, def: "30d", span: between(86400, 400*86400), doc: "How long it is kept second by second: about 2 MB a day for 20 channels. The hours around timeslots stay as long as `retain`."},
 		}}
 }

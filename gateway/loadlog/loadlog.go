@@ -1,13 +1,16 @@
-// Package loadlog keeps the measured load: seconds of the last 15 minutes in
-// memory, minutes in the store. Add never blocks on I/O; Run writes.
+// Package loadlog keeps the measured load: seconds, minutes and quarters of an
+// hour. Add never blocks on I/O; Run writes.
 //
 // Energy is the integral of whole watts with each sample held until the next,
-// 5 s at most. What was not measured is a gap and is never interpolated.
+// 5 s at most. What was not measured is a gap; a meter's own energy counter may
+// fill it (bridge.go), nothing else does.
 //
-// The store holds one value an hour and channel (60 minutes of 4 to 9 bytes,
-// codec.go), rewritten each minute while its hour runs. 20 channels add 0.23 MB
-// a day to the file (TestBytesPerDay) and write 46 MB a day to the card: eight
-// pages a commit, which a row a minute would hardly lessen.
+// Seconds go to a ring of pages each 55 s (wal.go), which is all that a power
+// cut can take, and once an hour from there into a file a day (days.go). Then
+// the store gets the hour's minutes (codec.go) and its quarters (quarter.go),
+// one value an hour and a day and channel. What the ring holds and the store
+// does not is booked again at the next start. "make bench-store" measures what
+// all this writes to the card.
 package loadlog
 
 import (
@@ -39,12 +42,15 @@ const Site = "site"
 // Quality says how good a sample or row is.
 type Quality uint8
 
-// The qualities. Of a sample: Measured, Gap (nothing was read), ClockDoubtful.
+// The qualities. Of a sample: Measured, Gap (nothing was read), ClockDoubtful,
+// Estimated.
 const (
 	Measured      Quality = iota // at least 95 % covered
 	Partial                      // less
 	Gap                          // the gateway ran, and nothing could be read
 	ClockDoubtful                // measured while the clock was not to be believed
+	Recovered                    // at least 95 %, part of it from the meter's own counter
+	Estimated                    // at least 95 %, part of it worked out from other readings
 )
 
 // String returns the word that HTTP and CSV use.
@@ -56,6 +62,10 @@ func (q Quality) String() string {
 		return "partial"
 	case Gap:
 		return "gap"
+	case Recovered:
+		return "recovered"
+	case Estimated:
+		return "estimated"
 	}
 	return "clock-doubtful"
 }
@@ -77,27 +87,43 @@ type Store interface {
 type Options struct {
 	Store  Store
 	Retain time.Duration // how long minutes are kept; 0 keeps them for ever
+	// Dir is where Open keeps the seconds.
+	Dir string
+	// KeepFine is how long they are kept, and KeepHours names the hours (since
+	// 1970) that are kept as long as the minutes: those around events.
+	KeepFine  time.Duration
+	KeepHours func() (map[int64]bool, error)
 	// Channels are made ready at once; others appear with their first sample.
 	Channels []string
 }
 
 // Log is the load log. Its methods may be called from any goroutine.
 type Log struct {
-	opts Options
+	opts    Options
+	archive *archive   // nil where no seconds are kept
+	writing sync.Mutex // one write at a time
 
 	mu       sync.Mutex
 	channels map[string]*channel
 	trusted  time.Time // latest sample whose time is believed
 	lost     int       // hours given up while the store refused writes
+	lostSecs int       // seconds given up while the ring refused them
+	hour     int64     // in which minutes were written last
 	lastErr  error
 	progress time.Time
 }
 
 type channel struct {
-	ring  ring
-	prev  sample
-	hours map[int64]*hour
+	ring     ring
+	prev     sample
+	hours    map[int64]*hour
+	seconds  []second // not on the card yet
+	counting counting
 }
+
+// maxSeconds bounds the memory while the ring refuses them: an hour of 20
+// channels is 2 MB.
+const maxSeconds = 3600
 
 // sample is the last one, which holds until the next; zero at is none.
 type sample struct {
@@ -124,28 +150,68 @@ func (l *Log) channel(name string) *channel {
 	return c
 }
 
-// Add takes the power of a channel at t: Measured, ClockDoubtful, or Gap where
-// nothing could be read. It touches memory only.
+// Add takes the power of a channel at t: Measured, ClockDoubtful, Estimated, or
+// Gap where nothing could be read. It touches memory only.
 func (l *Log) Add(t time.Time, name string, powerW float64, q Quality) {
 	if t.Unix() < 0 {
 		return // keys sort by time since 1970
 	}
+	if math.IsNaN(powerW) || math.IsInf(powerW, 0) {
+		q = Gap
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.channel(name)
+	watts := int32(math.Round(max(-math.MaxInt32, min(math.MaxInt32, powerW))))
+	if q == Estimated {
+		c.guess(t, watts)
+		return
+	}
+	if q == Gap {
+		watts = 0
+	}
+	s := second{t.Unix(), watts, q == ClockDoubtful, q == Gap}
+	c.book(t, s)
+	if l.archive != nil {
+		l.keepSecond(c, s)
+	}
+	if q == Measured && t.After(l.trusted) {
+		l.trusted = t
+	}
+}
+
+// keepSecond remembers a second until it is on the card.
+func (l *Log) keepSecond(c *channel, s second) {
+	if n := len(c.seconds); n > 0 && c.seconds[n-1].at == s.at {
+		c.seconds[n-1] = s
+		return
+	}
+	if len(c.seconds) >= maxSeconds {
+		c.seconds = c.seconds[:copy(c.seconds, c.seconds[maxSeconds/60:])]
+		l.lostSecs += maxSeconds / 60
+	}
+	c.seconds = append(c.seconds, s)
+}
+
+// book puts a sample into seconds and minutes in memory.
+func (c *channel) book(t time.Time, s second) {
 	c.close(t)
-	if q == Gap || math.IsNaN(powerW) || math.IsInf(powerW, 0) {
+	if s.gap {
 		c.prev = sample{}
-		c.ring.put(t.Unix(), noSample, q == ClockDoubtful)
+		c.ring.put(s.at, noSample, s.doubtful)
 		c.minute(t).gap = true
 		return
 	}
-	watts := int32(math.Round(max(-math.MaxInt32, min(math.MaxInt32, powerW))))
-	c.prev = sample{t, watts, q == ClockDoubtful}
-	c.ring.put(t.Unix(), watts, q == ClockDoubtful)
-	if q != ClockDoubtful && t.After(l.trusted) {
-		l.trusted = t
-	}
+	c.prev = sample{t, s.watts, s.doubtful}
+	c.ring.put(s.at, s.watts, s.doubtful)
+}
+
+// guess puts a second that was worked out from other readings into the minutes:
+// what the channel itself measured goes before it.
+func (c *channel) guess(t time.Time, watts int32) {
+	c.close(t)
+	c.prev = sample{}
+	c.minute(t).guess(watts, time.Second)
 }
 
 // close books the last sample up to t. After a step of the clock backwards it

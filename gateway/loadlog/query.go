@@ -21,22 +21,37 @@ type Row struct {
 
 // Query calls emit for each row of what began in [from, to), by time, then
 // channel. Rows begin at multiples of the step in UTC. A step of whole minutes
-// reaches back as far as the store; any other number of whole seconds is
-// answered from the last 15 minutes in memory. Where the gateway did not run
-// there is no row. Memory stays bounded whatever the range; an error of emit
-// ends it and is returned.
-func (l *Log) Query(from, to time.Time, step time.Duration, emit func(Row) error) error {
+// reaches back as far as the store, one of whole quarters of an hour as far as
+// those are kept; any other number of whole seconds as far as the seconds.
+// Where the gateway did not run there is no row. Memory stays bounded whatever
+// the range; an error of emit ends it and is returned. Without names all
+// channels are asked.
+func (l *Log) Query(from, to time.Time, step time.Duration, emit func(Row) error, names ...string) error {
 	if step < time.Second || step%time.Second != 0 {
 		return fmt.Errorf("query load: step %v is not a whole number of seconds", step)
 	}
 	if !from.Before(to) {
 		return nil
 	}
-	if step%time.Minute != 0 {
-		return l.querySeconds(from, to, step, emit)
-	}
+	wanted := func(name string) bool { return len(names) == 0 || slices.Contains(names, name) }
 	w := window{step: int64(step / time.Second), emit: emit, sums: map[string]*minute{}}
-	err := l.eachHour(from.Unix(), to.Unix()+1, func(h int64, names []string, hours map[string]*hour) error {
+	var err error
+	switch {
+	case step%quarter == 0:
+		err = l.queryQuarters(from, to, wanted, names, &w)
+	case step%time.Minute == 0:
+		err = l.queryMinutes(from, to, wanted, &w)
+	default:
+		err = l.querySeconds(from, to, wanted, &w)
+	}
+	if err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+func (l *Log) queryMinutes(from, to time.Time, wanted func(string) bool, w *window) error {
+	return l.eachHour(from.Unix(), to.Unix()+1, wanted, func(h int64, names []string, hours map[string]*hour) error {
 		for i := range int64(60) {
 			at := h*3600 + i*60
 			if start := time.Unix(at, 0); start.Before(from) || !start.Before(to) {
@@ -50,10 +65,6 @@ func (l *Log) Query(from, to time.Time, step time.Duration, emit func(Row) error
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return w.flush()
 }
 
 // window sums minutes of all channels up to one step.
@@ -79,16 +90,7 @@ func (w *window) add(at int64, name string, m minute) error {
 		w.sums[name] = &m
 		return nil
 	}
-	if m.covered > 0 {
-		if s.covered == 0 {
-			s.min, s.max = m.min, m.max
-		}
-		s.min, s.max = min(s.min, m.min), max(s.max, m.max)
-		s.wns += m.wns
-	}
-	s.covered += m.covered
-	s.doubtful = s.doubtful || m.doubtful
-	s.gap = s.gap || m.gap
+	s.add(m)
 	return nil
 }
 
@@ -104,32 +106,42 @@ func (w *window) flush() error {
 
 func rowOf(start, step int64, name string, m *minute) Row {
 	r := Row{T: time.Unix(start, 0).UTC(), Channel: name, Quality: Gap}
-	if m.covered == 0 {
+	known := m.covered + m.guessed
+	if known == 0 {
 		return r
 	}
-	r.MeanW = m.wns / float64(m.covered)
+	wns := m.wns + m.guessWns
+	r.MeanW = wns / float64(known)
 	r.MinW, r.MaxW = float64(m.min), float64(m.max)
-	r.Wh = m.wns / float64(time.Hour)
-	r.Coverage = float64(m.covered) / float64(step*int64(time.Second))
+	if m.covered == 0 {
+		r.MinW, r.MaxW = r.MeanW, r.MeanW
+	}
+	r.Wh = wns / float64(time.Hour)
+	length := float64(step * int64(time.Second))
+	r.Coverage = float64(known) / length
 	switch {
 	case m.doubtful:
 		r.Quality = ClockDoubtful
-	case r.Coverage >= measuredFrom:
-		r.Quality = Measured
-	default:
+	case r.Coverage < measuredFrom:
 		r.Quality = Partial
+	case float64(m.covered) < measuredFrom*length:
+		r.Quality = Estimated
+	case float64(m.covered-m.recovered) < measuredFrom*length:
+		r.Quality = Recovered
+	default:
+		r.Quality = Measured
 	}
 	return r
 }
 
 // eachHour calls fn for each hour of [from, to) that has anything, in order,
 // with what memory and store know of it.
-func (l *Log) eachHour(from, to int64, fn func(h int64, names []string, hours map[string]*hour) error) error {
+func (l *Log) eachHour(from, to int64, wanted func(string) bool, fn func(h int64, names []string, hours map[string]*hour) error) error {
 	first, end := max(0, from/3600), (to+3599)/3600
 	pending := l.memoryHours(first, end)
 	group, current := map[string]*hour{}, int64(-1)
 	finish := func(h int64) error {
-		l.overlay(h, group)
+		l.overlay(h, wanted, group)
 		names := slices.Sorted(maps.Keys(group))
 		if len(names) == 0 {
 			return nil
@@ -166,7 +178,7 @@ func (l *Log) eachHour(from, to int64, fn func(h int64, names []string, hours ma
 	err := l.opts.Store.Range(bucket, hourKey(first, ""), hourKey(end, ""), func(key string, value []byte) error {
 		h, name, ok := parseKey(key)
 		var got hour
-		if !ok || decodeHour(value, &got) != nil {
+		if !ok || !wanted(name) || decodeHour(value, &got) != nil {
 			return nil // the checksum held, so a later version wrote it
 		}
 		if h != current {
@@ -199,12 +211,12 @@ func (l *Log) memoryHours(first, end int64) []int64 {
 }
 
 // overlay puts what memory knows of an hour over what the store said.
-func (l *Log) overlay(h int64, group map[string]*hour) {
+func (l *Log) overlay(h int64, wanted func(string) bool, group map[string]*hour) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name, c := range l.channels {
 		mine, ok := c.hours[h]
-		if !ok {
+		if !ok || !wanted(name) {
 			continue
 		}
 		copied := *mine
@@ -215,16 +227,12 @@ func (l *Log) overlay(h int64, group map[string]*hour) {
 	}
 }
 
-// querySeconds answers from the seconds in memory.
-func (l *Log) querySeconds(from, to time.Time, step time.Duration, emit func(Row) error) error {
+// ringQuery answers from the seconds in memory.
+func (l *Log) ringQuery(from, to time.Time, wanted func(string) bool, w *window) error {
 	l.mu.Lock()
-	names := slices.Sorted(maps.Keys(l.channels))
-	newest := int64(0)
-	for _, c := range l.channels {
-		newest = max(newest, c.ring.newest)
-	}
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(l.channels)), func(n string) bool { return !wanted(n) })
+	newest := l.newest()
 	l.mu.Unlock()
-	w := window{step: int64(step / time.Second), emit: emit, sums: map[string]*minute{}}
 	start, end := max(from.Unix(), newest-ringSeconds+1), min(to.Unix(), newest+1)
 	for s := start; s < end; s++ {
 		for _, name := range names {
@@ -241,7 +249,16 @@ func (l *Log) querySeconds(from, to time.Time, step time.Duration, emit func(Row
 			}
 		}
 	}
-	return w.flush()
+	return nil
+}
+
+// newest is the latest second of all channels.
+func (l *Log) newest() int64 {
+	newest := int64(0)
+	for _, c := range l.channels {
+		newest = max(newest, c.ring.newest)
+	}
+	return newest
 }
 
 // Mean is the mean power of a channel in [from, to), over what was measured of
@@ -257,7 +274,7 @@ func (l *Log) Mean(name string, from, to time.Time) (meanW, coverage float64, er
 		return mean, coverage, nil
 	}
 	var wns, covered float64
-	err = l.eachHour(from.Unix(), to.Unix()+1, func(h int64, _ []string, hours map[string]*hour) error {
+	err = l.eachHour(from.Unix(), to.Unix()+1, func(n string) bool { return n == name }, func(h int64, _ []string, hours map[string]*hour) error {
 		mine, ok := hours[name]
 		if !ok {
 			return nil

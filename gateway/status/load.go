@@ -41,7 +41,7 @@ func (s *Server) load(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Vary", "Accept")
 	err = writeTable(t, func(emit func(LoadRow) error) error {
-		return s.opt.Load.Load(lq.from, lq.to, lq.step, emit)
+		return s.opt.Load.Load(lq.from, lq.to, lq.step, lq.channels, emit)
 	})
 	if err == nil {
 		err = buf.Flush()

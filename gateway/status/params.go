@@ -118,6 +118,7 @@ func window(q url.Values, now, from, to time.Time) (time.Time, time.Time, error)
 type loadQuery struct {
 	from, to time.Time
 	step     time.Duration
+	channels []string // none: all
 	csv      bool
 }
 
@@ -138,6 +139,7 @@ func parseLoad(r *http.Request, now time.Time) (loadQuery, error) {
 			return lq, err
 		}
 	}
+	lq.channels = q["channel"]
 	if steps := lq.to.Sub(lq.from) / lq.step; steps > maxSteps {
 		return lq, fmt.Errorf("parameter step: found %v, which makes %d steps between from and to; accepted are at most %d: ask for a longer step or less time",
 			lq.step, steps, maxSteps)

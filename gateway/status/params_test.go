@@ -2,6 +2,7 @@ package status
 
 import (
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -61,8 +62,9 @@ func TestLoadParameters(t *testing.T) {
 		"from=-400d&step=3600":    {from: noon().Add(-400 * 24 * time.Hour), to: noon(), step: time.Hour},
 		"step=86400&format=csv":   {from: noon().Add(-time.Hour), to: noon(), step: 24 * time.Hour, csv: true},
 		"from=-1h&to=now&step=5s": {from: noon().Add(-time.Hour), to: noon(), step: 5 * time.Second},
+		"channel=site&channel=b":  {from: noon().Add(-time.Hour), to: noon(), step: time.Minute, channels: []string{"site", "b"}},
 	} {
-		if got, err := parse(query); err != nil || got != want {
+		if got, err := parse(query); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: got %+v %v, want %+v", query, got, err, want)
 		}
 	}

@@ -46,7 +46,8 @@ type Site interface {
 type LoadSource interface {
 	// Load calls emit for each row of [from, to) in order of time. It stops
 	// when emit returns an error and returns that error.
-	Load(from, to time.Time, step time.Duration, emit func(LoadRow) error) error
+	// Without channels it gives all of them.
+	Load(from, to time.Time, step time.Duration, channels []string, emit func(LoadRow) error) error
 }
 
 // Explainer gives the decision of one round.

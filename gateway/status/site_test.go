@@ -80,7 +80,7 @@ func (f *fakeSite) Healthy() (bool, []string) { return f.sick == nil, f.sick }
 func (f *fakeSite) Ready() (bool, []string)   { return f.sick == nil, f.sick }
 
 // Load gives a site and a battery channel; the battery is unknown each third step.
-func (f *fakeSite) Load(from, to time.Time, step time.Duration, emit func(LoadRow) error) error {
+func (f *fakeSite) Load(from, to time.Time, step time.Duration, _ []string, emit func(LoadRow) error) error {
 	if f.rows != nil {
 		return f.rows(from, to, step, emit)
 	}

@@ -48,7 +48,7 @@ func (s *site) calls() []string {
 	return append([]string{}, s.actors...)
 }
 
-func (s *site) Load(from, to time.Time, step time.Duration, emit func(status.LoadRow) error) error {
+func (s *site) Load(from, to time.Time, step time.Duration, _ []string, emit func(status.LoadRow) error) error {
 	for t := from.Truncate(step); t.Before(to); t = t.Add(step) {
 		w := bakery(t)
 		if err := emit(status.LoadRow{T: t, Channel: "site", MeanW: &w, MinW: &w, MaxW: &w, Quality: "good"}); err != nil {
