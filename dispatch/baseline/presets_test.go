@@ -215,6 +215,8 @@ func TestWorkedMatchDay(t *testing.T) {
 				return 5000
 			case d == 10:
 				return 810
+			case d == 8 && (l.Hour() == 16 || l.Hour() == 18):
+				return 20_000 // the hours beside the event are not compared
 			case d == 8:
 				return 820
 			case d == 16:
@@ -234,6 +236,18 @@ func TestWorkedMatchDay(t *testing.T) {
 		{what: "after", preset: PJMMatchDay, ev: after, h: h, want: map[string]float64{"17:00": 2466.667}, days: "07-08 07-16 07-20"},
 	} {
 		x.check(t, z)
+	}
+}
+
+// Loads of 2000, 2000, 450 and 900 W: the peak is 2000, a quarter of it 500; the
+// mean is 1337.5, a quarter of it 334.4.
+func TestLowDaysByPeakAndByMean(t *testing.T) {
+	days := []day{{loadW: 2000}, {loadW: 2000}, {loadW: 450}, {loadW: 900}}
+	for level, want := range map[Level]int{PeakOfDays: 3, MeanOfDays: 4} {
+		s := Selection{LowShare: 0.25, LowOf: level}
+		if got := s.withoutLow(slices.Clone(days)); len(got) != want {
+			t.Errorf("level %v leaves %d days, want %d", level, len(got), want)
+		}
 	}
 }
 

@@ -246,7 +246,7 @@ type Report struct {
 	// absent until they have passed. What was delivered is not counted anew by it.
 	BaselineAfter *baseline.Estimate `json:"baseline_after,omitempty"`
 	Intervals     []ReportInterval   `json:"intervals"`
-	Devices   []ReportDevice     `json:"devices"`
+	Devices       []ReportDevice     `json:"devices"`
 	// Shortfalls says why it was not more.
 	Shortfalls []Shortfall `json:"shortfalls"`
 	Coverage   float64     `json:"coverage"` // measured part of the time, 0 to 1
