@@ -15,8 +15,9 @@ import (
 )
 
 // baseliner estimates the baselines of timeslots that are about to start, from
-// the load log (domain.md 3.2, "at start with pre-event data only"). It reads
-// the disk, so it is a task of its own beside the control round.
+// the load log, and once more after those whose method goes by the hours after
+// the end (domain.md 3.2: "compute twice"). It reads the disk, so it is a task
+// of its own beside the control round.
 type baseliner struct {
 	cfg      *config.Config
 	log      *slog.Logger
@@ -28,15 +29,29 @@ type baseliner struct {
 	tried    map[string]attempt // by event id
 }
 
-// attempt is the timeslot as it was when its baseline was worked out last.
-type attempt struct{ start, end, row time.Time }
+// attempt is the timeslot as it was when its baseline was worked out last, and
+// how long that is remembered.
+type attempt struct{ start, end, row, until time.Time }
 
 const (
 	baselineLook = 20 * time.Second
-	// baselineAhead is when an estimate can be made: its window ends an hour
-	// before the start, and the log needs a moment.
-	baselineAhead = 59 * time.Minute
+	// logMoment is how long the log needs until a load that was drawn is in it.
+	logMoment = time.Minute
+	// baselineAhead is how long before the start an estimate is made whose load
+	// is all known by then.
+	baselineAhead = time.Hour
 )
+
+// baselineDue is from when on an estimate can be made for a row: the load
+// before the start that the method goes by has been drawn then. A method that
+// goes by the load up to the start itself waits no longer.
+func baselineDue(p baseline.Params, row time.Time) time.Time {
+	ahead := baselineAhead
+	if from, to := p.Before(); from > 0 {
+		ahead = min(ahead, to)
+	}
+	return row.Add(-max(0, ahead-logMoment))
+}
 
 func (b *baseliner) run(ctx context.Context) error {
 	look := time.NewTicker(baselineLook)
@@ -57,53 +72,85 @@ func (b *baseliner) round() {
 	schedule := b.schedule.Load()
 	for i := range b.cfg.Meters {
 		m := &b.cfg.Meters[i]
-		if m.Reference != config.ByBaseline {
+		p, ok := baseline.Preset(m.Baseline) // the config knows the presets' names only
+		if m.Reference != config.ByBaseline || !ok {
 			continue
 		}
 		for _, r := range schedule.All() {
-			row := rowStart(r, schedule)
-			due := r.MeterID == m.ID && r.End.After(now) && row.Add(-baselineAhead).Before(now) && !r.Cancelled && r.Problem == ""
-			this := attempt{r.Start, r.End, row}
-			if !due || b.tried[r.EventID] == this || b.events.hasBaseline(r) {
-				continue
+			if r.MeterID == m.ID && !r.Cancelled && r.Problem == "" {
+				b.look(p, r, schedule, now)
 			}
-			b.tried[r.EventID] = this
-			b.estimate(m, r, row)
 		}
 	}
 	for id, a := range b.tried {
-		if a.end.Before(now) {
+		if a.until.Before(now) {
 			delete(b.tried, id)
 		}
 	}
 }
 
-// estimate works out one baseline. Without one the load before the timeslot
-// counts, and the log says why.
-func (b *baseliner) estimate(m *config.Meter, r dispatch.Record, row time.Time) {
-	p, ok := baseline.Preset(m.Baseline)
-	if !ok {
-		return // the config knows the presets' names only
-	}
-	eventDays, err := b.eventDays(m.ID)
-	if err != nil {
-		b.log.Error("baseline: days of earlier timeslots can not be read", "error", err)
+// look works out what is due of one timeslot: its baseline before it, and once
+// more when the hours after it are known, where the method goes by them.
+func (b *baseliner) look(p baseline.Params, r dispatch.Record, schedule *dispatch.Schedule, now time.Time) {
+	ev := baseline.Event{Start: r.Start, End: r.End, RowStart: rowStart(r, schedule), RowEnd: rowEnd(r, schedule), Known: now}
+	this := attempt{start: r.Start, end: r.End, row: ev.RowStart, until: r.End}
+	if r.End.After(now) {
+		if baselineDue(p, ev.RowStart).After(now) || b.tried[r.EventID] == this || b.events.hasBaseline(r) {
+			return
+		}
+		b.tried[r.EventID] = this
+		if e := b.estimate(p, r, ev); e != nil {
+			b.events.setBaseline(r, e)
+		}
 		return
 	}
-	zone := b.cfg.Site.Timezone
-	e, err := baseline.Compute(p, zone, baseline.Event{Start: r.Start, End: r.End, RowStart: row,
-		IsEventDay: func(noon time.Time) bool { return eventDays[noon.Format(time.DateOnly)] }}, history{b.loads})
+	if _, to := p.After(); to == 0 || now.Sub(r.End) > keptInMemory {
+		return
+	}
+	complete := p.Complete(b.cfg.Site.Timezone, ev)
+	// What a later timeslot of the meter changed is no measure of the site.
+	if next := nextStart(r.MeterID, ev.RowEnd, schedule); !next.IsZero() {
+		ev.Known = earlier(ev.Known, next)
+		complete = earlier(complete, next)
+	}
+	this.until = r.End.Add(keptInMemory)
+	id := r.EventID + " after"
+	if complete.Add(logMoment).After(now) || b.tried[id] == this || !b.events.lacksAfter(r) {
+		return
+	}
+	b.tried[id] = this
+	if e := b.estimate(p, r, ev); e != nil {
+		b.events.setAfter(r, e)
+	}
+}
+
+// estimate works out one baseline. Without one the load before the timeslot
+// counts, and the log says why.
+func (b *baseliner) estimate(p baseline.Params, r dispatch.Record, ev baseline.Event) *baseline.Estimate {
+	eventDays, err := b.eventDays(r.MeterID)
+	if err != nil {
+		b.log.Error("baseline: days of earlier timeslots can not be read", "error", err)
+		return nil
+	}
+	ev.IsEventDay = func(noon time.Time) bool { return eventDays[noon.Format(time.DateOnly)] }
+	e, err := baseline.Compute(p, b.cfg.Site.Timezone, ev, history{b.loads})
 	var little baseline.TooLittle
+	var unmeasured baseline.NotMeasured
 	switch {
 	case errors.As(err, &little):
 		b.log.Info("no baseline: the load before the timeslot counts instead", "event", r.EventID, "method", p.Name,
 			"days", little.Found, "needed", little.Needed)
+		return nil
+	case errors.As(err, &unmeasured):
+		b.log.Info("no baseline: the load before the timeslot counts instead", "event", r.EventID, "method", p.Name, "why", err)
+		return nil
 	case err != nil:
 		b.log.Error("no baseline: the load log can not be read", "event", r.EventID, "error", err)
-	default:
-		b.log.Info("baseline", "event", r.EventID, "method", e.Method, "days", len(e.Days), "factor", e.Factor, "note", e.Note)
-		b.events.setBaseline(r, e)
+		return nil
 	}
+	b.log.Info("baseline", "event", r.EventID, "method", e.Method, "days", len(e.Days), "factor", e.Factor, "add_w", e.AddW,
+		"note", e.Note, "label", e.Label)
+	return e
 }
 
 // eventDays are the local days on which a timeslot of the meter was followed:
@@ -140,16 +187,45 @@ func rowStart(r dispatch.Record, schedule *dispatch.Schedule) time.Time {
 	all := schedule.All()
 	for i := len(all) - 1; i >= 0; i-- { // by start: one look backwards finds the whole row
 		o := &all[i]
-		end := o.End
-		if o.Cancelled {
-			end = earlier(end, o.CancelledAt)
-		}
-		ran := end.After(o.Start) && o.Problem == "" && !o.IntegrationTest
+		end, ran := ranUntil(o)
 		if ran && o.MeterID == r.MeterID && o.Start.Before(start) && start.Sub(end) <= mergeGap {
 			start = o.Start
 		}
 	}
 	return start
+}
+
+// rowEnd is the end of the last timeslot of the unbroken row that r is in.
+func rowEnd(r dispatch.Record, schedule *dispatch.Schedule) time.Time {
+	last := r.End
+	for _, o := range schedule.All() {
+		end, ran := ranUntil(&o)
+		if ran && o.MeterID == r.MeterID && end.After(last) && o.Start.Sub(last) <= mergeGap {
+			last = end
+		}
+	}
+	return last
+}
+
+// nextStart is the start of the meter's first timeslot after a time, zero where
+// there is none.
+func nextStart(meterID string, after time.Time, schedule *dispatch.Schedule) time.Time {
+	for _, o := range schedule.All() {
+		if _, ran := ranUntil(&o); ran && o.MeterID == meterID && o.Start.After(after) {
+			return o.Start
+		}
+	}
+	return time.Time{}
+}
+
+// ranUntil is when a timeslot ends or was cancelled, and whether it is or was
+// one that changes what the site draws.
+func ranUntil(o *dispatch.Record) (time.Time, bool) {
+	end := o.End
+	if o.Cancelled {
+		end = earlier(end, o.CancelledAt)
+	}
+	return end, end.After(o.Start) && o.Problem == "" && !o.IntegrationTest
 }
 
 // adjustmentWindow is the time before a timeslot whose load its reference is
@@ -158,13 +234,28 @@ func adjustmentWindow(m config.Meter) (from, to time.Duration) {
 	switch m.Reference {
 	case config.ByBaseline:
 		if p, ok := baseline.Preset(m.Baseline); ok {
-			return p.Adjust.From, p.Adjust.To
+			return p.Before()
 		}
 		return evidenceWindow, 0
 	case config.Relative:
 		return evidenceWindow, 0
 	}
 	return 0, 0
+}
+
+// inAfterWindow tells whether the load now counts for the reference of a
+// timeslot that has ended.
+func inAfterWindow(m config.Meter, schedule *dispatch.Schedule, now time.Time) bool {
+	p, ok := baseline.Preset(m.Baseline)
+	if from, to := p.After(); ok && m.Reference == config.ByBaseline && to > 0 {
+		for _, o := range schedule.All() {
+			end, ran := ranUntil(&o)
+			if since := now.Sub(end); ran && o.MeterID == m.ID && since >= from && since < to {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // setBaseline keeps an estimate for a timeslot, with its event where that has
@@ -187,6 +278,24 @@ func (es *events) hasBaseline(r dispatch.Record) bool {
 		est = e.Baseline
 	}
 	return est.At(r.Start).OK && est.At(r.End.Add(-time.Second)).OK
+}
+
+// setAfter keeps the estimate of an event with the hours after its end.
+func (es *events) setAfter(r dispatch.Record, est *baseline.Estimate) {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	if e := es.byID[r.EventID]; e != nil {
+		e.BaselineAfter, e.changed, e.urgent = est, true, true
+	}
+}
+
+// lacksAfter tells whether an event was followed and has no estimate yet with
+// the hours after its end.
+func (es *events) lacksAfter(r dispatch.Record) bool {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	e := es.byID[r.EventID]
+	return e != nil && e.Followed && e.BaselineAfter == nil
 }
 
 // each calls fn for the events in memory.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"nominald/dispatch"
+	"nominald/dispatch/baseline"
 	"nominald/drivers"
 	"nominald/gateway/config"
 	"nominald/gateway/loadlog"
@@ -133,6 +134,96 @@ func TestBaselineOfAYoungSiteIsNone(t *testing.T) {
 	}
 	if len(h.tried) != 1 {
 		t.Errorf("tried: %v, want once", h.tried)
+	}
+}
+
+// Until two hours after its end a timeslot's rebound is nobody's measure; then
+// the load counts for two hours, and charging ahead of the next one rests.
+func TestHoursAfterATimeslotThatCount(t *testing.T) {
+	h := newHistoried(t)
+	m := config.Meter{ID: historiedMeter, Reference: config.ByBaseline, Baseline: "caiso-5-in-10"}
+	for after, want := range map[time.Duration]bool{0: false, 119 * time.Minute: false, 2 * time.Hour: true, 239 * time.Minute: true, 4 * time.Hour: false} {
+		if got := inAfterWindow(m, h.schedule.Load(), h.slot.End.Add(after)); got != want {
+			t.Errorf("%v after the end: counts %v, want %v", after, got, want)
+		}
+	}
+	m.Baseline = "caiso-10-in-10"
+	if inAfterWindow(m, h.schedule.Load(), h.slot.End.Add(3*time.Hour)) {
+		t.Error("10-in-10 goes by no hour after the end")
+	}
+}
+
+func TestWhenAnEstimateIsDue(t *testing.T) {
+	row := time.Date(2026, 7, 21, 17, 0, 0, 0, time.UTC)
+	for name, want := range map[string]time.Duration{"caiso-10-in-10": 59 * time.Minute, "caiso-5-in-10": 59 * time.Minute,
+		"nyiso-average-day": 59 * time.Minute, "meter-before": 0, "pjm-match-day": 59 * time.Minute} {
+		p, ok := baseline.Preset(name)
+		if got := row.Sub(baselineDue(p, row)); !ok || got != want {
+			t.Errorf("%s: due %v before the start, want %v", name, got, want)
+		}
+	}
+}
+
+// Highest five of ten days by 1000 W, one of them by 3000 W: 1400 W in the mean;
+// 13:00 to 15:00 drew 1000 W, 1000 / 1400 = 0.714: 1000 W. From 19:00 to 23:00
+// 1600 W are drawn, of which 19:00 to 20:00 and from 22:00 on do not count: 18:00
+// is the end, so 20:00 to 22:00 do: (2 x 1000 + 2 x 1600) / 4 = 1300 W.
+func TestBaselineIsEstimatedOnceMoreAfterTheEvent(t *testing.T) {
+	h := newHistoried(t)
+	h.cfg.Meters[0].Baseline = "caiso-5-in-10"
+	h.round()
+	if got := h.baselineW(t, h.slot); math.Abs(got-1000) > 0.5 {
+		t.Errorf("before: got %v W, want 1000", got)
+	}
+	e := h.events.byID["a"]
+	if e.Baseline.Note == "" || e.Baseline.Label == "" {
+		t.Errorf("note %q and label %q, want both", e.Baseline.Note, e.Baseline.Label)
+	}
+	e.Followed = true
+	for at := h.slot.End.Add(time.Hour); at.Before(h.slot.End.Add(5 * time.Hour)); at = at.Add(2 * time.Second) {
+		h.loads.Add(at, loadlog.Site, 1600, loadlog.Measured)
+	}
+	if err := h.loads.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	h.now = func() time.Time { return h.slot.End.Add(4 * time.Hour) }
+	h.round()
+	if e.BaselineAfter != nil {
+		t.Errorf("the last minute is not in the log yet: got %+v", e.BaselineAfter)
+	}
+	h.now = func() time.Time { return h.slot.End.Add(4*time.Hour + 2*time.Minute) }
+	h.round()
+	if got := e.BaselineAfter.At(h.slot.Start); math.Abs(got.V-1300) > 0.5 {
+		t.Errorf("after: got %v W, want 1300 (%+v)", got, e.BaselineAfter)
+	}
+	if got := e.Baseline.At(h.slot.Start); math.Abs(got.V-1000) > 0.5 {
+		t.Errorf("what control went by is now %v W, want the 1000 still", got)
+	}
+	raw := h.events.unsaved(true)["a"]
+	if stored, err := decodeEvent(raw); err != nil || stored.BaselineAfter == nil {
+		t.Errorf("stored: got %+v, %v", stored.BaselineAfter, err)
+	}
+}
+
+// The next timeslot of the meter begins before the hours after have passed: the
+// estimate is made without them.
+func TestEstimateAfterEndsAtTheNextTimeslot(t *testing.T) {
+	h := newHistoried(t)
+	h.cfg.Meters[0].Baseline = "caiso-5-in-10"
+	next := h.slot
+	next.EventID, next.Start, next.End = "b", h.slot.End.Add(3*time.Hour), h.slot.End.Add(4*time.Hour)
+	h.schedule.Store(dispatch.NewSchedule([]dispatch.Record{h.slot, next}))
+	if got := rowEnd(h.slot, h.schedule.Load()); !got.Equal(h.slot.End) {
+		t.Errorf("row ends at %v, want %v", got, h.slot.End)
+	}
+	h.round()
+	h.baselineW(t, h.slot)
+	h.events.byID["a"].Followed = true
+	h.now = func() time.Time { return next.Start.Add(2 * time.Minute) }
+	h.round()
+	after := h.events.byID["a"].BaselineAfter
+	if after == nil || !after.Known.Equal(next.Start) || after.Note == "" {
+		t.Errorf("got %+v, want one that knows the load until %v", after, next.Start)
 	}
 }
 

@@ -106,7 +106,7 @@ func (c *control) look() plan.Input {
 	}
 	in.Site.Point = c.lookAtPoint(now, in.Devices)
 	c.logLoads(now, state.Trusted, in)
-	in.Meters = c.metersOf(in.Site.Point)
+	in.Meters = c.metersOf(in.Site.Point, now)
 	in.Slots = relevant(c.schedule.Load(), now)
 	return in
 }
@@ -181,12 +181,13 @@ func (c *control) logCounters(now time.Time) {
 }
 
 // metersOf is the config's Leap meters as the planner sees them.
-func (c *control) metersOf(site *plan.Point) []plan.Meter {
+func (c *control) metersOf(site *plan.Point, now time.Time) []plan.Meter {
 	meters := make([]plan.Meter, 0, len(c.cfg.Meters))
 	for _, m := range c.cfg.Meters {
 		pm := plan.Meter{ID: m.ID, Device: m.Type == config.DeviceMeter,
 			Reference: plan.Reference(m.Reference), Devices: m.Devices}
 		pm.WindowFrom, pm.WindowTo = adjustmentWindow(m)
+		pm.InAfter = inAfterWindow(m, c.schedule.Load(), now)
 		switch {
 		case !pm.Device:
 			pm.Point = site

@@ -25,6 +25,9 @@ type event struct {
 	PreStart  time.Time      `json:"pre_start"`
 	// Baseline is what the site would have drawn, fixed before the start.
 	Baseline *baseline.Estimate `json:"baseline,omitempty"`
+	// BaselineAfter is the same with the hours after the end, where the method
+	// goes by them: for the report only.
+	BaselineAfter *baseline.Estimate `json:"baseline_after,omitempty"`
 	// NormalW is what each load drew before it was commanded.
 	NormalW   map[string]drivers.Opt `json:"normal_w"`
 	Intervals []interval             `json:"intervals"`

@@ -74,6 +74,11 @@ func TestTheTimeThatAReferenceLooksBackOver(t *testing.T) {
 		from, to time.Duration
 	}{
 		{config.Meter{Reference: config.ByBaseline, Baseline: "caiso-10-in-10"}, 4 * time.Hour, time.Hour},
+		{config.Meter{Reference: config.ByBaseline, Baseline: "caiso-5-in-10"}, 4 * time.Hour, 2 * time.Hour},
+		{config.Meter{Reference: config.ByBaseline, Baseline: "nyiso-average-day"}, 0, 0},
+		{config.Meter{Reference: config.ByBaseline, Baseline: "pjm-3-day-types"}, 4 * time.Hour, time.Hour},
+		{config.Meter{Reference: config.ByBaseline, Baseline: "pjm-match-day"}, 24 * time.Hour, time.Hour},
+		{config.Meter{Reference: config.ByBaseline, Baseline: "meter-before"}, time.Hour, 0},
 		{config.Meter{Reference: config.Relative}, 15 * time.Minute, 0},
 		{config.Meter{Reference: config.ByDevice}, 0, 0},
 	} {

@@ -30,6 +30,7 @@ func (g *Gateway) Report(eventID string) (status.Report, bool) {
 	if e.Reference == plan.ByBaseline {
 		rep.Baseline = e.Baseline
 	}
+	rep.BaselineAfter = e.BaselineAfter
 	a := accountOf(r, e, now, policyOf(g.cfg.Policy))
 	a.fill(&rep)
 	for name, wh := range e.DeviceWh {

@@ -98,6 +98,9 @@ func writeReport(w io.Writer, r *status.Report, at clock) error {
 	if b := r.Baseline; b != nil {
 		t.row("baseline", baselineText(b))
 	}
+	if b := r.BaselineAfter; b != nil {
+		t.row("with the hours after", baselineText(b)+fmt.Sprintf(", known to %s", at.minute(b.Known)))
+	}
 	t.flush()
 	if len(r.Intervals) > 0 {
 		t.line("")
@@ -146,6 +149,9 @@ func share(part, whole float64) string {
 // baselineText says what a baseline stands on.
 func baselineText(b *baseline.Estimate) string {
 	text := fmt.Sprintf("%s, %d days, factor %.2f", b.Method, len(b.Days), b.Factor)
+	if b.AddW != 0 {
+		text += fmt.Sprintf(", %+.2f kW", b.AddW/1000)
+	}
 	if b.Clamped {
 		text += " (at its limit)"
 	}

@@ -7,51 +7,14 @@ package baseline
 import (
 	"fmt"
 	"math"
-	"slices"
+	"strings"
 	"time"
 
 	"nominald/drivers"
 )
 
-// Params describe a baseline method.
-type Params struct {
-	Name     string
-	Lookback int     // days that it looks back
-	Coverage float64 // share of a day's hours that must have been measured
-	Business Selection
-	Weekend  Selection // and holidays
-	Adjust   Adjustment
-}
-
-// Selection is how many days of the event day's type are averaged.
-type Selection struct {
-	Days  int // the most recent ones without an event
-	Least int // filled up with the event days of the highest load where there are fewer
-}
-
-// Adjustment scales the average to the event day: by what was drawn in a window
-// before the start over what the average has there, within two limits.
-type Adjustment struct {
-	From, To  time.Duration // before the start
-	Low, High float64
-}
-
-// Preset returns the parameters of a method by its name.
-func Preset(name string) (Params, bool) {
-	if name != CAISO10in10 {
-		return Params{}, false
-	}
-	// Domain.md 3.1: last 10 similar non-event days in 45 d, at least 5; weekend
-	// and holiday 4 in 4; multiplicative, 4th to 2nd hour before the start, 0.80
-	// to 1.20.
-	return Params{Name: CAISO10in10, Lookback: 45, Coverage: 0.95,
-		Business: Selection{Days: 10, Least: 5}, Weekend: Selection{Days: 4, Least: 4},
-		Adjust: Adjustment{From: 4 * time.Hour, To: time.Hour, Low: 0.8, High: 1.2}}, true
-}
-
-// CAISO10in10 is the name of California's "10-in-10" with its same-day
-// adjustment.
-const CAISO10in10 = "caiso-10-in-10"
+// Label is with every number: settlement is Leap's and the utility's.
+const Label = "local estimate, not settlement"
 
 // Interval is the grid of an estimate: that of settlement (domain.md 3).
 const Interval = 15 * time.Minute
@@ -66,12 +29,31 @@ type History interface {
 // Event is what a baseline is estimated for.
 type Event struct {
 	Start, End time.Time
-	// RowStart is the start of the first timeslot of an unbroken row: only what
-	// lies before it says what the site does by itself. Zero: Start.
-	RowStart time.Time
+	// RowStart and RowEnd are the start of the first and the end of the last
+	// timeslot of an unbroken row: only what lies outside says what the site does
+	// by itself. Zero: Start and End.
+	RowStart, RowEnd time.Time
+	// Known is the time up to which the history may be used: nothing that was
+	// drawn after it enters, and a window that ends after it is left out. Zero:
+	// RowStart, as an estimate before the event.
+	Known time.Time
 	// IsEventDay tells whether a local day, given by its noon, had an event of
 	// this meter.
 	IsEventDay func(noon time.Time) bool
+}
+
+// whole fills in what zero stands for.
+func (ev Event) whole() Event {
+	if ev.RowStart.IsZero() {
+		ev.RowStart = ev.Start
+	}
+	if ev.RowEnd.IsZero() {
+		ev.RowEnd = ev.End
+	}
+	if ev.Known.IsZero() {
+		ev.Known = ev.RowStart
+	}
+	return ev
 }
 
 // Estimate is a baseline, interval by interval.
@@ -80,11 +62,14 @@ type Estimate struct {
 	Start    time.Time     `json:"start"`
 	Interval time.Duration `json:"interval_ns"`
 	W        []float64     `json:"w"`    // net load, import positive
-	Days     []string      `json:"days"` // local dates that were averaged
+	Days     []string      `json:"days"` // local dates that were averaged, in the order of their rank
 	Factor   float64       `json:"factor"`
-	Clamped  bool          `json:"clamped,omitempty"` // the factor is at its limit
-	Coverage float64       `json:"coverage"`          // of the days that were averaged
+	AddW     float64       `json:"add_w,omitempty"`   // W that an additive adjustment adds
+	Clamped  bool          `json:"clamped,omitempty"` // factor or addend is at its limit
+	Coverage float64       `json:"coverage"`          // least share measured of what was used, 0 to 1
+	Known    time.Time     `json:"known,omitzero"`    // load up to here could be used
 	Note     string        `json:"note,omitempty"`
+	Label    string        `json:"label,omitempty"` // Label
 }
 
 // beforeStart is how long before its start an estimate is asked for already:
@@ -111,44 +96,13 @@ func (e TooLittle) Error() string {
 	return fmt.Sprintf("the history has %d complete days of this kind, it takes %d", e.Found, e.Needed)
 }
 
-// day is a day of the history with what the site drew then.
-type day struct {
-	noon     time.Time
-	hourW    []float64 // in the hours of the event
-	windowW  float64   // in the window of the adjustment
-	coverage float64
-}
+// NotMeasured is the error of a method that goes by the event day alone where
+// none of its windows is known and measured in full.
+type NotMeasured struct{ Method string }
 
-// Compute estimates a baseline.
-func Compute(p Params, zone *time.Location, ev Event, h History) (*Estimate, error) {
-	c := computation{Params: p, zone: zone, ev: ev, history: h}
-	if c.ev.RowStart.IsZero() {
-		c.ev.RowStart = ev.Start
-	}
-	days, err := c.chooseDays()
-	if err != nil {
-		return nil, err
-	}
-	hours := make([]float64, c.hours())
-	e := &Estimate{Method: p.Name, Start: c.firstHour(), Interval: Interval, Factor: 1, Coverage: 1}
-	var windowW float64
-	for _, d := range days {
-		for i := range hours {
-			hours[i] += d.hourW[i] / float64(len(days))
-		}
-		windowW += d.windowW / float64(len(days))
-		e.Days = append(e.Days, d.noon.Format(time.DateOnly))
-		e.Coverage = math.Min(e.Coverage, d.coverage)
-	}
-	if err := c.adjust(e, hours, windowW); err != nil {
-		return nil, err
-	}
-	for _, w := range hours {
-		for range time.Hour / Interval {
-			e.W = append(e.W, e.Factor*w)
-		}
-	}
-	return e, nil
+// Error says what is missing.
+func (e NotMeasured) Error() string {
+	return "the load of the day that " + e.Method + " goes by was not measured in full"
 }
 
 // computation is one estimate in the making.
@@ -157,135 +111,93 @@ type computation struct {
 	zone    *time.Location
 	ev      Event
 	history History
+	steps   []span   // the event, by the method's interval
+	today   []window // of the event day, known and measured in full
+	match   []hour   // hours of the event day that a like day is like in
+	notes   []string
 }
 
-// firstHour is the start of the clock hour in which the event starts.
-func (c *computation) firstHour() time.Time {
-	t := c.ev.Start.In(c.zone)
-	return t.Add(-time.Duration(t.Minute())*time.Minute - time.Duration(t.Second())*time.Second -
-		time.Duration(t.Nanosecond())).UTC()
-}
-
-// hours is how many clock hours the event touches.
-func (c *computation) hours() int {
-	return int((c.ev.End.Sub(c.firstHour()) + time.Hour - 1) / time.Hour)
-}
-
-// daysBefore moves a time to the same time of day some local days earlier.
-func (c *computation) daysBefore(t time.Time, n int) time.Time {
-	l := t.In(c.zone)
-	return time.Date(l.Year(), l.Month(), l.Day()-n, l.Hour(), l.Minute(), l.Second(), l.Nanosecond(), c.zone)
-}
-
-// chooseDays picks the days that are averaged: the most recent ones of the
-// event day's type without an event, filled up with event days where there are
-// too few.
-func (c *computation) chooseDays() ([]day, error) {
-	want, off := c.Business, IsOffDay(c.ev.Start.In(c.zone))
-	if off {
-		want = c.Weekend
+// Compute estimates a baseline. The error is TooLittle or NotMeasured where the
+// history does not suffice, or what reading it gave.
+func Compute(p Params, zone *time.Location, ev Event, h History) (*Estimate, error) {
+	if p.Interval <= 0 || p.Interval%Interval != 0 || time.Hour%p.Interval != 0 || len(p.PerKWh) != 0 && len(p.PerKWh) != 24 {
+		return nil, fmt.Errorf("baseline %s: an interval of %v and %d values by hour; accepted: 15m, 30m or 1h, and 24 values or none",
+			p.Name, p.Interval, len(p.PerKWh))
 	}
-	var quiet, busy []day
-	for n := 1; n <= c.Lookback && len(quiet) < want.Days; n++ {
-		noon := c.noonBefore(n)
-		if IsOffDay(noon) != off {
-			continue
-		}
-		d, ok, err := c.look(noon, n)
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case !ok:
-		case c.ev.IsEventDay != nil && c.ev.IsEventDay(noon):
-			busy = append(busy, d)
-		default:
-			quiet = append(quiet, d)
-		}
-	}
-	slices.SortStableFunc(busy, func(a, b day) int { return compare(sum(b.hourW), sum(a.hourW)) })
-	for len(quiet) < want.Least && len(busy) > 0 {
-		quiet, busy = append(quiet, busy[0]), busy[1:]
-	}
-	if len(quiet) < want.Least {
-		return nil, TooLittle{len(quiet), want.Least}
-	}
-	return quiet, nil
-}
-
-func (c *computation) noonBefore(n int) time.Time {
-	l := c.ev.Start.In(c.zone)
-	return time.Date(l.Year(), l.Month(), l.Day()-n, 12, 0, 0, 0, c.zone)
-}
-
-// look reads what a day of the history drew; ok is false where too little of it
-// was measured.
-func (c *computation) look(noon time.Time, n int) (d day, ok bool, err error) {
-	d = day{noon: noon, coverage: 1}
-	first := c.firstHour()
-	for i := range c.hours() {
-		from := c.daysBefore(first.Add(time.Duration(i)*time.Hour), n)
-		w, covered, err := c.history.MeanW(from, from.Add(time.Hour))
-		if err != nil {
-			return d, false, err
-		}
-		if covered < c.Coverage {
-			return d, false, nil
-		}
-		d.hourW, d.coverage = append(d.hourW, w), math.Min(d.coverage, covered)
-	}
-	start := c.daysBefore(c.ev.RowStart, n)
-	w, covered, err := c.history.MeanW(start.Add(-c.Adjust.From), start.Add(-c.Adjust.To))
-	if err != nil || covered < c.Coverage {
-		return d, false, err
-	}
-	d.windowW, d.coverage = w, math.Min(d.coverage, covered)
-	return d, true, nil
-}
-
-// smallWindow is the share of the site's usual load below which a window says
-// nothing about a factor: with photovoltaics it may be near zero or negative.
-const smallWindow = 0.05
-
-// adjust sets the factor of the event day.
-func (c *computation) adjust(e *Estimate, hours []float64, windowW float64) error {
-	from, to := c.ev.RowStart.Add(-c.Adjust.From), c.ev.RowStart.Add(-c.Adjust.To)
-	today, covered, err := c.history.MeanW(from, to)
+	c := computation{Params: p, zone: zone, ev: ev.whole(), history: h}
+	first := c.floor(ev.Start)
+	c.steps = cut(first, ev.End, p.Interval)
+	e := &Estimate{Method: p.Name, Start: first, Interval: Interval, Factor: 1, Coverage: 1, Known: c.ev.Known.UTC(), Label: Label}
+	raw, err := c.raw(e)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var usual float64
-	for _, w := range hours {
-		usual += math.Abs(w) / float64(len(hours))
+	for _, w := range raw {
+		for range p.Interval / Interval {
+			e.W = append(e.W, e.Factor*w+e.AddW)
+		}
 	}
-	switch {
-	case covered < c.Coverage:
-		e.Note = "not adjusted: the hours before the start were not measured in full"
-		return nil
-	case windowW <= smallWindow*usual || windowW <= 0:
-		e.Note = "not adjusted: the site's usual load before the start is too small for a factor"
-		return nil
-	}
-	f := today / windowW
-	e.Factor = math.Max(c.Adjust.Low, math.Min(c.Adjust.High, f))
-	e.Clamped = f < c.Adjust.Low || f > c.Adjust.High
-	return nil
+	e.Note = strings.Join(c.notes, "; ")
+	return e, nil
 }
 
-func compare(a, b float64) int {
+// raw is the baseline by the method's interval before its adjustment, which it
+// puts into the estimate.
+func (c *computation) raw(e *Estimate) ([]float64, error) {
 	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
+	case len(c.Days) > 0:
+		return c.byDays(e)
+	case len(c.SameDay) > 0:
+		return c.bySameDay(e)
 	}
-	return 0
+	return c.prescribed(), nil
 }
 
-func sum(v []float64) float64 {
-	var s float64
-	for _, x := range v {
-		s += x
+// byDays averages days of the history.
+func (c *computation) byDays(e *Estimate) ([]float64, error) {
+	if err := c.readToday(c.Adjust.Windows); err != nil {
+		return nil, err
 	}
-	return s
+	days, err := c.chooseDays()
+	if err != nil {
+		return nil, err
+	}
+	raw, windowW := make([]float64, len(c.steps)), 0.0
+	for _, d := range days {
+		for i, w := range d.stepW {
+			raw[i] += d.weight * w
+		}
+		windowW += d.weight * d.windowW
+		e.Days = append(e.Days, d.noon.Format(time.DateOnly))
+		e.Coverage = math.Min(e.Coverage, d.coverage)
+	}
+	c.adjust(e, raw, windowW)
+	return raw, nil
+}
+
+// bySameDay takes the mean load of the event day's windows for the whole event.
+func (c *computation) bySameDay(e *Estimate) ([]float64, error) {
+	if err := c.readToday(c.SameDay); err != nil {
+		return nil, err
+	}
+	if len(c.today) == 0 {
+		return nil, NotMeasured{c.Name}
+	}
+	raw, w := make([]float64, len(c.steps)), c.todayW(e)
+	for i := range raw {
+		raw[i] = w
+	}
+	return raw, nil
+}
+
+// prescribed is what was laid down for the local hour: discharge is positive
+// there, and here a load is.
+func (c *computation) prescribed() []float64 {
+	raw := make([]float64, len(c.steps))
+	if len(c.PerKWh) > 0 {
+		for i, s := range c.steps {
+			raw[i] = 0 - c.PerKWh[s.from.In(c.zone).Hour()]*c.CapacityWh
+		}
+	}
+	return raw
 }

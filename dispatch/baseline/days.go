@@ -2,21 +2,38 @@ package baseline
 
 import "time"
 
-// IsOffDay tells whether a local day is a Saturday, a Sunday or a holiday of
-// North America's power industry (NERC's list: New Year's Day, Memorial Day,
-// Independence Day, Labor Day, Thanksgiving and Christmas; one that falls on a
-// Sunday is kept on the Monday).
-func IsOffDay(t time.Time) bool {
-	switch t.Weekday() {
-	case time.Saturday, time.Sunday:
-		return true
-	case time.Monday:
-		return isHoliday(t) || isFixedHoliday(t.AddDate(0, 0, -1))
+// DayType is a set of kinds of local days: a method compares a day with days of
+// its own kind.
+type DayType uint8
+
+// The kinds of days. A holiday counts as a Sunday, whatever weekday it is.
+const (
+	Workday DayType = 1 << iota // Monday to Friday
+	Saturday
+	Sunday // and holidays
+)
+
+// TypeOf tells which kind of day a local time lies in.
+func TypeOf(t time.Time) DayType {
+	switch {
+	case IsHoliday(t) || t.Weekday() == time.Sunday:
+		return Sunday
+	case t.Weekday() == time.Saturday:
+		return Saturday
 	}
-	return isHoliday(t)
+	return Workday
 }
 
-func isHoliday(t time.Time) bool { return isFixedHoliday(t) || isMovingHoliday(t) }
+// IsOffDay tells whether a local day is a Saturday, a Sunday or a holiday.
+func IsOffDay(t time.Time) bool { return TypeOf(t) != Workday }
+
+// IsHoliday tells whether a local day is a holiday of North America's power
+// industry (NERC's list: New Year's Day, Memorial Day, Independence Day, Labor
+// Day, Thanksgiving and Christmas; one that falls on a Sunday is kept on the
+// Monday).
+func IsHoliday(t time.Time) bool {
+	return isFixedHoliday(t) || isMovingHoliday(t) || t.Weekday() == time.Monday && isFixedHoliday(t.AddDate(0, 0, -1))
+}
 
 func isFixedHoliday(t time.Time) bool {
 	switch m, d := t.Month(), t.Day(); {

@@ -83,18 +83,21 @@ func TestTheReadingsStepChangesNothing(t *testing.T) {
 func TestPrechargeAheadOfATimeslotThatNeedsMore(t *testing.T) {
 	for name, c := range map[string]struct {
 		wait, window, to time.Duration
-		inWindow         bool
+		inWindow, after  bool
 		want             float64
 	}{
-		"within its time":        {wait: time.Hour, want: -missingW},
-		"too early":              {wait: 3 * time.Hour},
-		"in the baseline's time": {wait: time.Hour, window: 4 * time.Hour, to: 30 * time.Minute},
-		"there, by the owner":    {wait: time.Hour, window: 4 * time.Hour, to: 30 * time.Minute, inWindow: true, want: -missingW},
-		"after it":               {wait: time.Hour, window: 4 * time.Hour, to: time.Hour, want: -missingW},
+		"within its time":         {wait: time.Hour, want: -missingW},
+		"too early":               {wait: 3 * time.Hour},
+		"in the baseline's time":  {wait: time.Hour, window: 4 * time.Hour, to: 30 * time.Minute},
+		"there, by the owner":     {wait: time.Hour, window: 4 * time.Hour, to: 30 * time.Minute, inWindow: true, want: -missingW},
+		"in that of one before":   {wait: time.Hour, after: true},
+		"there, by the owner too": {wait: time.Hour, after: true, inWindow: true, want: -missingW},
+		"after it":                {wait: time.Hour, window: 4 * time.Hour, to: time.Hour, want: -missingW},
 	} {
 		in := home(t0.Add(-c.wait), slot(func(r *dispatch.Record) { r.End = t0.Add(3 * time.Hour) }))
 		in.Policy.Precharge, in.Policy.PrepareInWindow = 2*time.Hour, c.inWindow
 		in.Meters[0].WindowFrom, in.Meters[0].WindowTo = c.window, c.to
+		in.Meters[0].InAfter = c.after
 		in.device("battery").MaxChargeW = drivers.Some(6000)
 		got := deviceOf(t, settle(in), "battery")
 		if math.Abs(got.Command.PowerW-c.want) > 60 {

@@ -121,6 +121,9 @@ type Meter struct {
 	// end by which the reference is adjusted to the day; both 0 for none.
 	WindowFrom time.Duration `json:"window_from,omitempty"`
 	WindowTo   time.Duration `json:"window_to,omitempty"`
+	// InAfter tells that the load now counts for the reference of a timeslot that
+	// has ended.
+	InAfter bool `json:"in_after,omitempty"`
 }
 
 // Device is one controllable device: its limits and what it shows.

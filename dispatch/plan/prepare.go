@@ -62,7 +62,7 @@ func (rd *round) next(m *Meter) (*dispatch.Record, time.Duration) {
 
 // inWindow tells whether the load now counts for the reference of a timeslot.
 func (rd *round) inWindow(m *Meter, wait time.Duration) bool {
-	return !rd.in.Policy.PrepareInWindow && wait <= m.WindowFrom && wait > m.WindowTo
+	return !rd.in.Policy.PrepareInWindow && (m.InAfter || wait <= m.WindowFrom && wait > m.WindowTo)
 }
 
 // precharge charges a battery evenly up to what the timeslots of the next day

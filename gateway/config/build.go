@@ -5,6 +5,7 @@ import (
 
 	yaml "go.yaml.in/yaml/v3"
 
+	"nominald/dispatch/baseline"
 	"nominald/drivers"
 )
 
@@ -214,6 +215,10 @@ func (p *parser) meter(b *block) {
 	if m.Reference == ByBaseline && m.Baseline == "" {
 		k, _ := b.section.key("baseline")
 		p.faults.add(Error{Line: b.line, Key: b.at("baseline"), Found: "is missing, since the reference is baseline", Accepted: k.accepted(), Remedy: "your program's rules name it; without one set reference: relative"})
+	}
+	if preset, ok := baseline.Preset(m.Baseline); ok && preset.OfDevice() && m.Type == UtilityMeter && m.Reference == ByBaseline {
+		p.faults.add(Error{Line: b.lineOf("baseline"), Key: b.at("baseline"), Found: show(m.Baseline) + " is for programs that settle a device at itself, and this is a utility_meter",
+			Remedy: "set type: device, or the preset that your program's rules name"})
 	}
 	p.cfg.Meters = append(p.cfg.Meters, m)
 }

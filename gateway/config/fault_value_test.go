@@ -95,7 +95,7 @@ func TestFaultsOfValues(t *testing.T) {
 		{what: "an unknown baseline",
 			from: "reference: relative",
 			to:   "reference: baseline\n    baseline: caiso-10-of-10",
-			want: `n.yaml:11: meters[0].baseline: "caiso-10-of-10" is not known; accepted: caiso-10-in-10; did you mean caiso-10-in-10?`},
+			want: `n.yaml:11: meters[0].baseline: "caiso-10-of-10" is not known; accepted: caiso-10-in-10, caiso-5-in-10, nyiso-average-day, nyiso-average-day-adjusted, pjm-3-day-types, pjm-same-day-3-2, pjm-match-day, ercot-mid-8-of-10, meter-before, zero, dsgs-option-3; did you mean caiso-10-in-10?`},
 		{what: "a state of charge over 100",
 			from: "profile: sunspec-storage",
 			to:   "reserve_soc: 120, profile: sunspec-storage",

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"nominald/dispatch/baseline"
 	"nominald/drivers"
 )
 
@@ -123,11 +124,6 @@ func leapKeys() section {
 // baselineHistory is how far back a baseline may look.
 const baselineHistory = 60 * 24 * time.Hour
 
-// baselines are the presets of dispatch/baseline.
-func baselines() []string {
-	return []string{"caiso-10-in-10"}
-}
-
 func meterKeys() section {
 	return section{name: "meters", list: true, required: true,
 		remedy: "add the Leap meter that this gateway answers for",
@@ -137,7 +133,7 @@ func meterKeys() section {
 			{name: "type", shape: asEnum, required: true, values: []string{string(UtilityMeter), string(DeviceMeter)}, doc: "What Leap settles: the utility's meter, with every device behind it, or one device's own."},
 			{name: "measured_by", shape: asName, required: true, doc: "Name of the device that measures it: one of kind meter or, with type device, the device itself."},
 			{name: "reference", shape: asEnum, values: []string{string(ByBaseline), string(ByDevice), string(Relative)}, doc: "What a target is measured against: the site's estimated baseline, the device's own power, or the load before the event. Default: baseline for utility_meter, device for type device."},
-			{name: "baseline", shape: asEnum, values: baselines(), doc: "Baseline preset. Required with reference baseline."},
+			{name: "baseline", shape: asEnum, values: baseline.Names(), doc: "Baseline preset; packaging/docs/baselines.md says what each does. Required with reference baseline. zero and dsgs-option-3 are for type device."},
 			{name: "devices", shape: asNameList, required: true, doc: "Names of the devices that are dispatched for it."},
 		}}
 }

@@ -217,7 +217,7 @@ type Timeslot struct {
 }
 
 // ReportLabel is on every report: settlement is Leap's and the utility's.
-const ReportLabel = "local estimate, not settlement"
+const ReportLabel = baseline.Label
 
 // Report is the performance of one timeslot as this gateway measured it.
 type Report struct {
@@ -241,9 +241,12 @@ type Report struct {
 	Reference string   `json:"reference"`
 	// Baseline is what the load was measured against, with its evidence; absent
 	// where the reference is another.
-	Baseline  *baseline.Estimate `json:"baseline,omitempty"`
-	Intervals []ReportInterval   `json:"intervals"`
-	Devices   []ReportDevice     `json:"devices"`
+	Baseline *baseline.Estimate `json:"baseline,omitempty"`
+	// BaselineAfter is that of a method which also goes by hours after the end;
+	// absent until they have passed. What was delivered is not counted anew by it.
+	BaselineAfter *baseline.Estimate `json:"baseline_after,omitempty"`
+	Intervals     []ReportInterval   `json:"intervals"`
+	Devices       []ReportDevice     `json:"devices"`
 	// Shortfalls says why it was not more.
 	Shortfalls []Shortfall `json:"shortfalls"`
 	Coverage   float64     `json:"coverage"` // measured part of the time, 0 to 1
