@@ -39,6 +39,12 @@ type event struct {
 	ReasonS    map[plan.Reason]float64 `json:"reason_s"` // seconds by reason
 	LastW      float64                 `json:"last_target_w"`
 	HeldS      float64                 `json:"held_s"` // seconds in which it was held back
+	// ActiveSince is the first round that followed it, First what its first
+	// minutes gave.
+	ActiveSince time.Time `json:"active_since,omitzero"`
+	First       interval  `json:"first,omitzero"`
+	// Frozen is its report as it was fixed after the end.
+	Frozen *frozen `json:"frozen,omitempty"`
 	// Since when about the same was planned without a pause, by this process.
 	steadyW     float64
 	steadySince time.Time
@@ -55,6 +61,17 @@ type interval struct {
 	AskedWh     float64   `json:"asked_wh"`  // what the timeslot itself asked for then
 	DeliveredWh float64   `json:"delivered_wh"`
 	Seconds     float64   `json:"seconds"` // measured
+	// LoadWh is the site's measured net energy over LoadS seconds; BaselineWh
+	// what Reference says it would have been, over LevelS seconds. Both are
+	// left out where the devices' own power is the reference.
+	LoadWh     float64        `json:"load_wh,omitempty"`
+	LoadS      float64        `json:"load_s,omitempty"`
+	BaselineWh float64        `json:"baseline_wh,omitempty"`
+	LevelS     float64        `json:"level_s,omitempty"`
+	Reference  plan.Reference `json:"reference,omitempty"`
+	// DeviceWh and ReasonS are the parts of those of the event.
+	DeviceWh map[string]float64      `json:"device_wh,omitempty"`
+	ReasonS  map[plan.Reason]float64 `json:"reason_s,omitempty"`
 }
 
 // events holds the events of this site. The control goroutine writes, HTTP
@@ -141,7 +158,7 @@ func (es *events) account(last plan.Decision, in plan.Input) {
 			continue
 		}
 		if from, d := e.overlap(last.Now, now); d > 0 {
-			e.book(md, servants(in, md.ID), from, d)
+			e.book(md, servants(in, md.ID), loadOf(in, md.ID), from, d)
 		}
 	}
 	for _, s := range last.Slots {
@@ -174,29 +191,6 @@ func servants(in plan.Input, meterID string) []plan.Device {
 		}
 	}
 	return out
-}
-
-// book adds a stretch of time to an event.
-func (e *event) book(md *plan.MeterDecision, devices []plan.Device, from time.Time, d time.Duration) {
-	e.changed = true
-	if !md.DeliveredW.OK {
-		return
-	}
-	e.ReasonS[md.Reason] += d.Seconds()
-	iv := e.at(from)
-	if iv == nil {
-		e.Intervals = append(e.Intervals, interval{Start: intervalStart(from)})
-		iv = &e.Intervals[len(e.Intervals)-1]
-	}
-	iv.TargetWh += md.TargetW * d.Hours()
-	iv.AskedWh += md.AskedW.Or(md.TargetW) * d.Hours()
-	iv.DeliveredWh += md.DeliveredW.V * d.Hours()
-	iv.Seconds += d.Seconds()
-	for i := range devices {
-		if g := devices[i].GivenW(); g.OK {
-			e.DeviceWh[devices[i].Name] += g.V * d.Hours()
-		}
-	}
 }
 
 // gather returns what was measured before a timeslot: the mean net load, and
@@ -255,6 +249,9 @@ func (e *event) follow(md *plan.MeterDecision, now time.Time) {
 	e.Reference = md.Reference
 	if md.State == dispatch.Active {
 		e.running, e.Followed = true, true
+		if e.ActiveSince.IsZero() {
+			e.ActiveSince = now
+		}
 	}
 	const pause = 5 * time.Second
 	if math.Abs(md.PlannedW-e.steadyW) > 0.1*e.steadyW || now.Sub(e.followedAt) > pause {
@@ -307,6 +304,9 @@ func (es *events) get(id string) (event, bool) {
 	}
 	c := *e
 	c.Intervals = append([]interval(nil), e.Intervals...)
+	for i := range c.Intervals {
+		c.Intervals[i].DeviceWh, c.Intervals[i].ReasonS = copyOf(e.Intervals[i].DeviceWh), copyOf(e.Intervals[i].ReasonS)
+	}
 	c.DeviceWh = copyOf(e.DeviceWh)
 	c.ReasonS = copyOf(e.ReasonS)
 	return c, true

@@ -121,6 +121,8 @@ func (g *Gateway) runTasks(ctx context.Context, ln net.Listener) error {
 			schedule: &g.schedule, now: g.clock.Now, tried: map[string]attempt{}}).run},
 		{"clock", g.clock.Run},
 		{"events", (&keeper{store: g.store, events: g.events, diary: &g.diary, log: g.log, failed: g.noteStore}).run},
+		{"reports", (&archivist{events: g.events, schedule: &g.schedule, reporter: g.reporter(), now: g.clock.Now,
+			trusted: func() bool { return g.clock.State().Trusted }, log: g.log}).run},
 		{"http", func(ctx context.Context) error { return g.server.Serve(ctx, ln) }},
 		{"watchdog", g.sd.Run},
 		{"ready", g.awaitReady},

@@ -53,15 +53,7 @@ func (s *site) Report(event string) (status.Report, bool) {
 	if event != testEvent {
 		return status.Report{}, false
 	}
-	start := testNow().Add(-26 * time.Hour).Truncate(time.Hour)
-	return status.Report{
-		EventID: testEvent, MeterID: testMeter, Start: start, End: start.Add(time.Hour), State: dispatch.Completed,
-		Programs: []string{"CCA"}, Cap: dispatch.UpToNomination, NominatedKW: ptr(4.0), AwardedKW: ptr(3.0),
-		DeliveredKW: ptr(2.97), DeliveredKWh: ptr(2.97), TargetKWh: ptr(3.0), Ratio: ptr(0.99), Reference: "baseline",
-		Intervals:  []status.ReportInterval{{Start: start, End: start.Add(15 * time.Minute), TargetWh: 750, DeliveredWh: 720, Coverage: 1}},
-		Devices:    []status.ReportDevice{{Name: "battery", DeliveredWh: 2970}},
-		Shortfalls: []status.Shortfall{{Reason: string(plan.ReserveSoC), Minutes: 2}}, Coverage: 0.998,
-	}, true
+	return sampleReport(), true
 }
 
 func (s *site) Stop(string) error   { s.stopped.Store(true); return nil }

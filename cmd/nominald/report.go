@@ -5,31 +5,35 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"nominald/dispatch"
-	"nominald/dispatch/baseline"
 	"nominald/gateway/status"
 )
 
 func reportCommand() *cobra.Command {
 	var f clientFlags
-	var last bool
+	var last, asCSV bool
 	cmd := &cobra.Command{
 		Use:   "report [EVENT]",
 		Short: "Show how a timeslot was delivered; without EVENT, the last one",
 		Long: `report shows what was delivered in a timeslot, by settlement interval and by
-device, and why it was not more. It is a local estimate: settlement is done by
-the utility and Leap.`,
+device, against what, and why it was not more. It is a local estimate:
+settlement is done by the utility and Leap. packaging/docs/report.md has the
+fields, the formulae and the columns of --csv, which has one row an interval.`,
 		Example: `  nominald report --last
-  nominald report 12d4b3a5-0c5f-4d3c-9a0c-1f2f3a4b5c6d --json`,
+  nominald report 12d4b3a5-0c5f-4d3c-9a0c-1f2f3a4b5c6d --json
+  nominald report --last --csv > report.csv`,
 		Args: atMost(1, "one EVENT, the meter_event_id that `nominald timeslots` lists"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if last && len(args) > 0 {
 				return &usageError{found: "both an EVENT and --last are given", remedy: "remove one of them"}
+			}
+			if asCSV && f.json {
+				return &usageError{found: "both --json and --csv are given", remedy: "remove one of them"}
 			}
 			c, err := newClient(f)
 			if err != nil {
@@ -41,11 +45,15 @@ the utility and Leap.`,
 			} else if event, err = lastEvent(cmd.Context(), c); err != nil {
 				return err
 			}
+			if asCSV {
+				return copyReport(cmd.Context(), c, cmd.OutOrStdout(), event)
+			}
 			return showReport(cmd.Context(), c, cmd.OutOrStdout(), event, f.json)
 		},
 	}
 	f.register(cmd)
 	cmd.Flags().BoolVar(&last, "last", false, "the timeslot that ended last (the default)")
+	cmd.Flags().BoolVar(&asCSV, "csv", false, "print one row an interval as CSV")
 	return cmd
 }
 
@@ -68,9 +76,26 @@ func lastEvent(ctx context.Context, c *client) (string, error) {
 	return last.EventID, nil
 }
 
+func reportPath(event string) string {
+	return "/api/v1/timeslots/" + url.PathEscape(event) + "/report"
+}
+
+// copyReport passes the gateway's CSV on as it comes.
+func copyReport(ctx context.Context, c *client, w io.Writer, event string) error {
+	resp, err := c.do(ctx, http.MethodGet, reportPath(event), nil, "text/csv")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("copy the report, which is not whole: %w", err)
+	}
+	return nil
+}
+
 func showReport(ctx context.Context, c *client, w io.Writer, event string, asJSON bool) error {
 	var r status.Report
-	raw, err := c.get(ctx, "/api/v1/timeslots/"+url.PathEscape(event)+"/report", nil, &r)
+	raw, err := c.get(ctx, reportPath(event), nil, &r)
 	if err != nil {
 		return err
 	}
@@ -82,81 +107,4 @@ func showReport(ctx context.Context, c *client, w io.Writer, event string, asJSO
 		return err
 	}
 	return writeReport(w, &r, newClock(site.Site.Timezone))
-}
-
-func writeReport(w io.Writer, r *status.Report, at clock) error {
-	t := newTable(w)
-	t.line("report of %s (%s)", r.EventID, r.Label)
-	t.row("time", at.minute(r.Start)+" to "+at.minute(r.End))
-	t.row("meter", r.MeterID)
-	t.row("state", string(r.State))
-	t.row("programs", strings.Join(r.Programs, ", "))
-	t.row("awarded", award(r.AwardedKW)+", nominated "+opt("%.2f kW", r.NominatedKW)+", paid "+string(r.Cap))
-	t.row("delivered", fmt.Sprintf("%s on average, %s of %s", opt("%.2f kW", r.DeliveredKW), opt("%.2f kWh", r.DeliveredKWh), opt("%.2f kWh", r.TargetKWh)))
-	t.row("ratio", percent(r.Ratio))
-	t.row("measured", fmt.Sprintf("%.1f %% of the time, against %s", 100*r.Coverage, r.Reference))
-	if b := r.Baseline; b != nil {
-		t.row("baseline", baselineText(b))
-	}
-	if b := r.BaselineAfter; b != nil {
-		t.row("with the hours after", baselineText(b)+fmt.Sprintf(", known to %s", at.minute(b.Known)))
-	}
-	t.flush()
-	if len(r.Intervals) > 0 {
-		t.line("")
-		t.row("INTERVAL", "TARGET", "DELIVERED", "RATIO", "MEASURED")
-	}
-	for _, i := range r.Intervals {
-		t.row(at.minute(i.Start), kwh(i.TargetWh), kwh(i.DeliveredWh), share(i.DeliveredWh, i.TargetWh), fmt.Sprintf("%.0f %%", 100*i.Coverage))
-	}
-	t.flush()
-	if len(r.Devices) > 0 {
-		t.line("")
-		t.row("DEVICE", "DELIVERED")
-	}
-	for _, d := range r.Devices {
-		t.row(d.Name, kwh(d.DeliveredWh))
-	}
-	t.flush()
-	if len(r.Shortfalls) > 0 {
-		t.line("")
-		t.row("SHORT FOR", "REASON")
-	}
-	for _, s := range r.Shortfalls {
-		t.row(fmt.Sprintf("%.0f min", s.Minutes), because(s.Reason))
-	}
-	return t.done()
-}
-
-func kwh(wh float64) string { return fmt.Sprintf("%.2f kWh", wh/1000) }
-
-func percent(ratio *float64) string {
-	if ratio == nil {
-		return dash
-	}
-	return fmt.Sprintf("%.1f %%", 100**ratio)
-}
-
-// share writes a part of a whole in percent; of nothing there is no share.
-func share(part, whole float64) string {
-	if whole <= 0 {
-		return dash
-	}
-	ratio := part / whole
-	return percent(&ratio)
-}
-
-// baselineText says what a baseline stands on.
-func baselineText(b *baseline.Estimate) string {
-	text := fmt.Sprintf("%s, %d days, factor %.2f", b.Method, len(b.Days), b.Factor)
-	if b.AddW != 0 {
-		text += fmt.Sprintf(", %+.2f kW", b.AddW/1000)
-	}
-	if b.Clamped {
-		text += " (at its limit)"
-	}
-	if b.Note != "" {
-		text += ", " + b.Note
-	}
-	return text
 }

@@ -2,7 +2,6 @@ package status
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -45,28 +44,6 @@ func (s *Server) timeslots(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	problem(w, http.StatusBadRequest, err.Error())
-}
-
-func (s *Server) report(w http.ResponseWriter, eventID string) {
-	rep, ok := s.opt.Site.Report(eventID)
-	if !ok {
-		problem(w, http.StatusNotFound, fmt.Sprintf("no timeslot with event_id %q is stored; /api/v1/timeslots lists them", eventID))
-		return
-	}
-	if rep.Programs == nil {
-		rep.Programs = []string{}
-	}
-	if rep.Intervals == nil {
-		rep.Intervals = []ReportInterval{}
-	}
-	if rep.Devices == nil {
-		rep.Devices = []ReportDevice{}
-	}
-	if rep.Shortfalls == nil {
-		rep.Shortfalls = []Shortfall{}
-	}
-	rep.Label = ReportLabel
-	writeJSON(w, rep)
 }
 
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) {

@@ -71,7 +71,7 @@ func (s *Server) find(r *http.Request) (route, bool) {
 	if err != nil {
 		return route{}, false
 	}
-	return route{get: func(w http.ResponseWriter, r *http.Request) { s.report(w, id) }}, true
+	return route{get: func(w http.ResponseWriter, r *http.Request) { s.report(w, r, id) }}, true
 }
 
 // serveHTTP is the order in which a request is judged: does the path exist,

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"nominald/dispatch"
-	"nominald/dispatch/baseline"
 	"nominald/drivers"
 )
 
@@ -214,65 +213,6 @@ type Timeslot struct {
 	State      dispatch.State `json:"state"`
 	Reason     string         `json:"reason"` // stable kebab-case code
 	ReasonText string         `json:"reason_text,omitempty"`
-}
-
-// ReportLabel is on every report: settlement is Leap's and the utility's.
-const ReportLabel = baseline.Label
-
-// Report is the performance of one timeslot as this gateway measured it.
-type Report struct {
-	EventID     string         `json:"event_id"`
-	MeterID     string         `json:"meter_id"`
-	Start       time.Time      `json:"start"`
-	End         time.Time      `json:"end"`
-	CancelledAt time.Time      `json:"cancelled_at,omitzero"`
-	State       dispatch.State `json:"state"`
-	Programs    []string       `json:"programs"`
-	Cap         dispatch.Cap   `json:"cap"`
-	NominatedKW *float64       `json:"nominated_kw"`
-	AwardedKW   *float64       `json:"awarded_kw"`
-	// DeliveredKW is the mean over the measured part of the timeslot.
-	DeliveredKW  *float64 `json:"delivered_kw"`
-	DeliveredKWh *float64 `json:"delivered_kwh"`
-	TargetKWh    *float64 `json:"target_kwh"`
-	// Ratio is delivered over target energy, each interval counted as the
-	// timeslot's cap allows.
-	Ratio     *float64 `json:"ratio"`
-	Reference string   `json:"reference"`
-	// Baseline is what the load was measured against, with its evidence; absent
-	// where the reference is another.
-	Baseline *baseline.Estimate `json:"baseline,omitempty"`
-	// BaselineAfter is that of a method which also goes by hours after the end;
-	// absent until they have passed. What was delivered is not counted anew by it.
-	BaselineAfter *baseline.Estimate `json:"baseline_after,omitempty"`
-	Intervals     []ReportInterval   `json:"intervals"`
-	Devices       []ReportDevice     `json:"devices"`
-	// Shortfalls says why it was not more.
-	Shortfalls []Shortfall `json:"shortfalls"`
-	Coverage   float64     `json:"coverage"` // measured part of the time, 0 to 1
-	Label      string      `json:"label"`    // ReportLabel
-}
-
-// ReportInterval is one settlement interval of a report.
-type ReportInterval struct {
-	Start       time.Time `json:"start"`
-	End         time.Time `json:"end"`
-	TargetWh    float64   `json:"target_wh"`
-	DeliveredWh float64   `json:"delivered_wh"`
-	Coverage    float64   `json:"coverage"` // 0 to 1
-}
-
-// ReportDevice is what one device contributed.
-type ReportDevice struct {
-	Name        string  `json:"name"`
-	DeliveredWh float64 `json:"delivered_wh"`
-}
-
-// Shortfall is a reason why less than the target was delivered, and for how
-// long it held.
-type Shortfall struct {
-	Reason  string  `json:"reason"` // stable kebab-case code
-	Minutes float64 `json:"minutes"`
 }
 
 // LoadTable is measured load as GET /api/v1/load gives it in JSON. The same

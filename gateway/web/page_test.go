@@ -218,8 +218,8 @@ func TestScreenshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(png) > 200<<10 || len(png) < 20<<10 {
-		t.Errorf("the picture has %d bytes, want 20 to 200 KiB", len(png))
+	if len(png) > 240<<10 || len(png) < 20<<10 {
+		t.Errorf("the picture has %d bytes, want 20 to 240 KiB", len(png))
 	}
 	if *update {
 		if err := os.WriteFile("../../packaging/docs/page.png", png, 0o644); err != nil {

@@ -24,8 +24,10 @@ type site struct {
 	actors []string
 }
 
-func (s *site) Timeslots(_, _ time.Time) []status.Timeslot { return sample(s.now).Next }
-func (s *site) Report(string) (status.Report, bool)        { return status.Report{}, false }
+func (s *site) Timeslots(_, _ time.Time) []status.Timeslot {
+	return append(endedSlots(), sample(s.now).Next...)
+}
+func (s *site) Report(id string) (status.Report, bool)     { return endedReport(), id == endedID }
 func (s *site) Explain(time.Time) (json.RawMessage, error) { return nil, status.ErrNotKept }
 func (s *site) Healthy() (bool, []string)                  { return true, nil }
 func (s *site) Ready() (bool, []string)                    { return true, nil }

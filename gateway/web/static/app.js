@@ -76,7 +76,7 @@ function list(ul, items) {
   });
 }
 
-// table fills a table; a cell is text or {text, small, cls}. Cells that did
+// table fills a table; a cell is text or {text, small, cls, href}. Cells that did
 // not change are left alone, so that a selection survives the next second.
 function table(id, rows) {
   const t = byId(id), body = t.tBodies[0], heads = [...t.tHead.rows[0].cells];
@@ -94,7 +94,12 @@ function table(id, rows) {
       td.dataset.key = key;
       td.dataset.label = heads[j].textContent;
       td.className = [heads[j].className, cell.cls].filter(Boolean).join(" ");
-      td.textContent = cell.text || "";
+      td.textContent = cell.href ? "" : cell.text || "";
+      if (cell.href) {
+        const a = td.appendChild(document.createElement("a"));
+        a.href = cell.href;
+        a.textContent = cell.text;
+      }
       if (cell.small) td.appendChild(document.createElement("small")).textContent = cell.small;
     });
   });
@@ -219,19 +224,36 @@ function showMeters() {
   }));
 }
 
+const reportOf = (s) => `static/report.html#${encodeURIComponent(s.event_id)}`;
+
+// slotRow is a timeslot; one that has begun has a report.
+function slotRow(s) {
+  const notes = [s.cap && words(s.cap), s.voluntary && "voluntary", s.communication_test && "communication test",
+    s.integration_test && "integration test", s.priority && `priority ${s.priority}`, s.problem, reason(s)];
+  const begun = new Date(s.start) <= new Date(status.now) && s.state !== "invalid";
+  return {
+    cells: [
+      { text: slotTime(s), cls: "strong", href: begun ? reportOf(s) : "" }, { text: s.state },
+      known(s.energy_kw) ? `${kw(s.energy_kw * 1000)} kW` : "all it can",
+      known(s.nomination_kw) ? `${kw(s.nomination_kw * 1000)} kW` : "–",
+      (s.programs || []).join(", "), { text: notes.filter(Boolean).join(", ") },
+    ],
+  };
+}
+
 function showNext() {
-  table("next", status.next.map((s) => {
-    const notes = [s.cap && words(s.cap), s.voluntary && "voluntary", s.communication_test && "communication test",
-      s.integration_test && "integration test", s.priority && `priority ${s.priority}`, s.problem, reason(s)];
-    return {
-      cells: [
-        { text: slotTime(s), cls: "strong" }, { text: s.state },
-        known(s.energy_kw) ? `${kw(s.energy_kw * 1000)} kW` : "all it can",
-        known(s.nomination_kw) ? `${kw(s.nomination_kw * 1000)} kW` : "–",
-        (s.programs || []).join(", "), { text: notes.filter(Boolean).join(", ") },
-      ],
-    };
-  }));
+  table("next", status.next.map(slotRow));
+}
+
+// showPast lists the timeslots of the last two weeks that ended, newest first.
+async function showPast() {
+  try {
+    const r = await fetch("api/v1/timeslots?from=-14d&to=now");
+    if (!r.ok || !status) return;
+    const ended = (await r.json()).filter((s) => new Date(s.end) <= new Date(status.now) || s.state === "cancelled");
+    ended.sort((a, b) => new Date(b.start) - new Date(a.start));
+    table("past", ended.slice(0, 10).map(slotRow));
+  } catch { /* it is asked again */ }
 }
 
 // showEvents lists the latest of what was lost, came back, or was done by a
@@ -248,12 +270,14 @@ function showEvents() {
 // ---- the link to the gateway
 
 function heard(next) {
+  const first = !status;
   status = next;
   heardAt = Date.now();
   chart.add({ t: Date.parse(status.now), load: status.site_load_w, target: total("target_w"), delivered: total("delivered_w") });
   show();
   chart.draw();
   tick();
+  if (first) showPast();
 }
 
 function connect() {
@@ -374,5 +398,6 @@ document.addEventListener("visibilitychange", () => {
 });
 
 setInterval(tick, 1000);
+setInterval(showPast, 60e3);
 connect();
 history();

@@ -1,0 +1,75 @@
+package gateway
+
+import (
+	"time"
+
+	"nominald/dispatch/plan"
+	"nominald/drivers"
+)
+
+// firstMinutes is how long the first minutes of a timeslot are looked at by
+// themselves: programs ask how fast a site responds (domain.md 4.4, "the first
+// minute counts", and five minutes are the shortest settlement of domain.md 3.1).
+const firstMinutes = 5 * time.Minute
+
+// loadOf is the load that the meter's point measures now; unknown where the
+// meter is settled at a device, or the reading is old.
+func loadOf(in plan.Input, meterID string) drivers.Opt {
+	for i := range in.Meters {
+		if m := &in.Meters[i]; m.ID == meterID && !m.Device && m.Point != nil && m.Point.Fresh {
+			return m.Point.LoadW
+		}
+	}
+	return drivers.Opt{}
+}
+
+// book adds a stretch of time to an event: what the last round aimed for and
+// saw, and what the meter shows at its end. A stretch is a second or two; one
+// that begins in an interval counts to it.
+func (e *event) book(md *plan.MeterDecision, devices []plan.Device, loadW drivers.Opt, from time.Time, d time.Duration) {
+	e.changed = true
+	if !md.DeliveredW.OK && !loadW.OK {
+		return
+	}
+	iv := e.at(from)
+	if iv == nil {
+		e.Intervals = append(e.Intervals, interval{Start: intervalStart(from),
+			DeviceWh: map[string]float64{}, ReasonS: map[plan.Reason]float64{}})
+		iv = &e.Intervals[len(e.Intervals)-1]
+	}
+	if iv.DeviceWh == nil { // stored by a version that did not keep them
+		iv.DeviceWh, iv.ReasonS = map[string]float64{}, map[plan.Reason]float64{}
+	}
+	if loadW.OK {
+		iv.LoadWh += loadW.V * d.Hours()
+		iv.LoadS += d.Seconds()
+	}
+	if !md.DeliveredW.OK {
+		return
+	}
+	e.ReasonS[md.Reason] += d.Seconds()
+	iv.ReasonS[md.Reason] += d.Seconds()
+	iv.add(md, d)
+	if from.Before(e.Start.Add(firstMinutes)) {
+		e.First.add(md, d)
+	}
+	for i := range devices {
+		if g := devices[i].GivenW(); g.OK {
+			e.DeviceWh[devices[i].Name] += g.V * d.Hours()
+			iv.DeviceWh[devices[i].Name] += g.V * d.Hours()
+		}
+	}
+}
+
+// add books what was aimed for and delivered.
+func (iv *interval) add(md *plan.MeterDecision, d time.Duration) {
+	iv.TargetWh += md.TargetW * d.Hours()
+	iv.AskedWh += md.AskedW.Or(md.TargetW) * d.Hours()
+	iv.DeliveredWh += md.DeliveredW.V * d.Hours()
+	iv.Seconds += d.Seconds()
+	if md.Reference != plan.ByDevice && md.Reference != "" && md.BaselineW.OK {
+		iv.BaselineWh += md.BaselineW.V * d.Hours()
+		iv.LevelS += d.Seconds()
+		iv.Reference = md.Reference
+	}
+}
