@@ -9,8 +9,8 @@ import (
 // walk is what a walk behind damage calls. It reads as verify does, with plain
 // bounded reads, so a damaged file can not end the process.
 type walk struct {
-	// only names the one bucket to go into; empty is all.
-	only string
+	// only tells which buckets to go into; nil is all.
+	only func(bucket string) bool
 	// value gets each element of each top bucket, in order of keys, as it is
 	// stored: sealed and not yet checked. It must not keep the slices. An
 	// error ends the walk.
@@ -67,7 +67,7 @@ func (c *checker) enter(key []byte, page uint64, value []byte, depth int) error 
 	if c.walk == nil {
 		return c.bucket(page, value, depth)
 	}
-	if c.name != "" || (c.walk.only != "" && c.walk.only != string(key)) {
+	if c.name != "" || (c.walk.only != nil && !c.walk.only(string(key))) {
 		return nil
 	}
 	c.name = string(key)
