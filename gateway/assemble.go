@@ -89,14 +89,30 @@ func (g *Gateway) openStore() error {
 	}
 	g.store, g.latch = st, openLatch(g.cfg.Store.Dir)
 	if notice.Reason != "" {
-		g.storeNotice = fmt.Sprintf("The store was damaged (%s); the schedule is fetched again, load and reports from before are gone.", notice.Reason)
-		if notice.SetAside != "" {
-			g.storeNotice += " The damaged file is kept as " + notice.SetAside + "."
-		}
-		g.log.Error("store was damaged", "reason", notice.Reason, "set_aside", notice.SetAside)
+		g.storeNotice = storeNotice(notice)
+		g.log.Error("store was damaged", "reason", notice.Reason, "set_aside", notice.SetAside,
+			"recovered", notice.Recovered, "lost", notice.Lost)
 	}
 	g.storeShown.Store(&status.StoreState{OK: true, Note: g.storeNotice})
 	return nil
+}
+
+// storeNotice says for the owner what became of a damaged store. The schedule
+// is fetched again in any case.
+func storeNotice(n store.Notice) string {
+	said := fmt.Sprintf("The store was damaged (%s); the schedule is fetched again.", n.Reason)
+	if n.Recovered == "" {
+		said += " Load and reports from before are gone."
+	} else {
+		said += " Recovered: " + n.Recovered + "."
+		if n.Lost != "" {
+			said += " Lost: " + n.Lost + "."
+		}
+	}
+	if n.SetAside != "" {
+		said += " The damaged file is kept as " + n.SetAside + "."
+	}
+	return said
 }
 
 const (

@@ -54,6 +54,9 @@ func (d disk) writeFile(path string, b []byte) error {
 	if err != nil {
 		return err
 	}
+	if err := ownedAsDir(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
 	if _, err := d.write(f, b); err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), f.Close())
 	}
@@ -61,6 +64,19 @@ func (d disk) writeFile(path string, b []byte) error {
 		return errors.Join(fmt.Errorf("sync %s: %w", path, err), f.Close())
 	}
 	return f.Close()
+}
+
+// ownedAsDir gives a file that root makes to the owner of its directory: the
+// commands may run as root, and the gateway must still get at what they wrote.
+func ownedAsDir(f *os.File) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	var dir unix.Stat_t
+	if err := unix.Stat(filepath.Dir(f.Name()), &dir); err != nil {
+		return fmt.Errorf("find the owner of the directory of %s: %w", f.Name(), err)
+	}
+	return f.Chown(int(dir.Uid), int(dir.Gid))
 }
 
 func removeIfThere(path string) error {
@@ -90,6 +106,9 @@ func (s *Store) takeReserve() error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o640)
 	if err != nil {
 		return fmt.Errorf("reserve room in %s: %w", path, err)
+	}
+	if err := ownedAsDir(f); err != nil {
+		return errors.Join(err, f.Close())
 	}
 	err = unix.Fallocate(int(f.Fd()), 0, 0, reserveSize)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {

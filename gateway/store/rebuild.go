@@ -42,9 +42,7 @@ type Salvage struct {
 // rebuilt is the outcome of a rebuild.
 type rebuilt struct {
 	Buckets []*Salvage
-	Spares  []string // the files that were used
-	Damage  string   // of the list of buckets
-	Size    int64
+	Damage  string // of the list of buckets
 }
 
 func (r *rebuilt) bucket(name string) *Salvage {
@@ -166,7 +164,9 @@ func (b *builder) recheck(fresh string) error {
 	if err != nil {
 		return err
 	}
-	b.out.Size = info.Size()
+	if err := ownedAsDir(f); err != nil {
+		return err
+	}
 	return verify(f, info.Size())
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ type spare struct {
 	keep    bool      // what is there is whole: it becomes the predecessor
 	at      time.Time // of the last look that found it current
 	failed  error
+	short   error // it does not hold everything
 	blocked error // it must not be written: a later version's is in its place
 }
 
@@ -273,7 +275,7 @@ func (s *Store) copyTo(sp *spare, now bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := SpareState{Name: sp.name, At: sp.at}
-	if err != nil {
+	if err = cmp.Or(err, sp.short); err != nil {
 		state.Error = err.Error()
 	}
 	s.health.Spares = slices.DeleteFunc(s.health.Spares, func(o SpareState) bool { return o.Name == sp.name })
@@ -300,9 +302,9 @@ func (s *Store) copySpare(sp *spare, at time.Time) error {
 		}
 		sp.seq, sp.sum, sp.keep = c.seq, sum, true
 	}
-	sp.at = at
+	sp.at, sp.short = at, nil
 	if leftOut > 0 {
-		return fmt.Errorf("%s holds its first %d bytes; %d documents of %s beyond that are in %s alone",
+		sp.short = fmt.Errorf("%s holds its first %d bytes; %d documents of %s beyond that are in %s alone",
 			sp.name, maxSpare, leftOut, strings.Join(sp.buckets, ", "), FileName)
 	}
 	return nil

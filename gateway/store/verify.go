@@ -38,19 +38,32 @@ var errDamaged = errors.New("damaged or not a store of nominald")
 // the mapping (a fault), or follows a loop until the stack ends (fatal, no
 // recover helps), and its own Check does so in a goroutine of its own. So the
 // file is only handed to bbolt after this walk; it can not panic by design.
+//
+// It finds all that bbolt's own check finds, but for pages that nobody uses and
+// the free list lacks, which waste room and harm nothing. So no child process
+// runs bbolt's check at a start: on a file of 100 MB this walk takes 0.1 s where
+// the child takes 0.5 s (make bench-store), and the child would say no more.
+// `nominald store check` runs it as a second opinion (CheckInChild).
 func verify(r io.ReaderAt, size int64) error {
+	_, _, err := countPages(r, size)
+	return err
+}
+
+// countPages is verify; it returns how many pages there are and are free.
+func countPages(r io.ReaderAt, size int64) (pages, free int, err error) {
 	m, err := newestMeta(r)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	if m.pages < 4 || m.pages > maxPages || size < int64(m.pages)*pageSize {
-		return fmt.Errorf("%w: %d pages of %d bytes do not fit a file of %d bytes", errDamaged, m.pages, pageSize, size)
+		return 0, 0, fmt.Errorf("%w: %d pages of %d bytes do not fit a file of %d bytes", errDamaged, m.pages, pageSize, size)
 	}
 	c := newChecker(r, size, m)
 	if err := c.tree(m.root, nil, nil, 0); err != nil {
-		return err
+		return 0, 0, err
 	}
-	return c.freelist(m.freelist)
+	err = c.freelist(m.freelist)
+	return int(m.pages), c.free, err
 }
 
 type meta struct {
