@@ -63,10 +63,8 @@ func Check(ctx context.Context, dir string, child []string) (Report, error) {
 	if r.Pages, r.FreePages, err = countPages(f, size); err != nil {
 		r.problem("%v", err)
 	}
-	for i := range uint64(2) {
-		if _, err := readMeta(f, i); err != nil && r.Pages > 0 {
-			r.problem("%v: the last change may be lost", err)
-		}
+	if err := oneMeta(f); err != nil && r.Pages > 0 {
+		r.problem("%v: the last change may be lost", err)
 	}
 	r.readBuckets(f, size)
 	r.readSpares(f, size, dir)

@@ -43,8 +43,12 @@ func Open(dir string, opts Options) (*Store, Notice, error) {
 			}
 			continue
 		}
+		half := oneMeta(f)
 		s, err := adopt(f, size, dir, opts)
 		if err == nil {
+			if half != nil {
+				notice.Reason, notice.Lost = half.Error(), "the last change, where the spares do not have it"
+			}
 			s.settle()
 			return s, notice, nil
 		}
@@ -201,6 +205,18 @@ func adopt(f *os.File, size int64, dir string, opts Options) (*Store, error) {
 	s.db.AllocSize = growStep
 	s.health.MaxBytes = opts.MaxSize
 	return s, nil
+}
+
+// oneMeta tells of a store that can be used although one of its two meta pages,
+// which bbolt writes in turn, is bad. When it is the newer one, the last change
+// is gone.
+func oneMeta(f *os.File) error {
+	for i := range uint64(2) {
+		if _, err := readMeta(f, i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // inspect says why a locked file can not be served as it is.
