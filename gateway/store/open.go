@@ -47,7 +47,7 @@ func Open(dir string, opts Options) (*Store, Notice, error) {
 		s, err := adopt(f, size, dir, opts)
 		if err == nil {
 			if half != nil {
-				notice.Reason, notice.Lost = half.Error(), "the last change, where the spares do not have it"
+				notice.Reason, notice.Lost = half.Error(), lostChange
 			}
 			s.settle()
 			return s, notice, nil
@@ -73,9 +73,20 @@ func begin(path, why string, notice *Notice) error {
 		return fmt.Errorf("create store %s: %w", path, err)
 	}
 	if got := out.recovered(); got != "" {
-		*notice = Notice{Reason: why, Recovered: got, Lost: "everything that is kept once: load and what happened"}
+		*notice = Notice{Reason: why, Recovered: got, Lost: keptOnce + beyond(out)}
 	}
 	return nil
+}
+
+// keptOnce is what a store made from the spares alone does not have.
+const keptOnce = "everything that is kept once: load and what happened"
+
+// beyond is what is lost of the spares themselves.
+func beyond(out *rebuilt) string {
+	if lost := out.lost(); lost != "" {
+		return ", " + lost
+	}
+	return ""
 }
 
 // replaceBad sets a bad file aside and puts a new one in its place with what is
@@ -101,7 +112,7 @@ func replaceBad(path string, f *os.File, size int64, why error, now time.Time) (
 	}
 	notice.SetAside, notice.Recovered, notice.Lost = asideName(path, mark, now), out.recovered(), out.lost()
 	if old == nil {
-		notice.Lost = "everything that is kept once: load and what happened; it is in the file that was set aside"
+		notice.Lost = keptOnce + ", which are in the file that was set aside" + beyond(out)
 	}
 	if err := swap(path+".new", path, notice.SetAside); err != nil {
 		return notice, fmt.Errorf("set aside damaged store %s (%w): %w", path, why, err)
@@ -207,10 +218,12 @@ func adopt(f *os.File, size int64, dir string, opts Options) (*Store, error) {
 	return s, nil
 }
 
+const lostChange = "the last change, where the spares do not have it"
+
 // oneMeta tells of a store that can be used although one of its two meta pages,
 // which bbolt writes in turn, is bad. When it is the newer one, the last change
 // is gone.
-func oneMeta(f *os.File) error {
+func oneMeta(f io.ReaderAt) error {
 	for i := range uint64(2) {
 		if _, err := readMeta(f, i); err != nil {
 			return err

@@ -37,12 +37,16 @@ type Salvage struct {
 	// Damage is why more may be missing that nobody can name: a page that is
 	// gone. Empty where the bucket was read to its end.
 	Damage string `json:"damage,omitempty"`
+	// Older: what came from the spare is from its predecessor, because the
+	// spare itself is damaged; a later change may be missing.
+	Older string `json:"older,omitempty"`
 }
 
 // rebuilt is the outcome of a rebuild.
 type rebuilt struct {
 	Buckets []*Salvage
 	Damage  string // of the list of buckets
+	half    error  // one of the two meta pages is bad
 }
 
 func (r *rebuilt) bucket(name string) *Salvage {
@@ -70,7 +74,7 @@ func (r *rebuilt) whole() bool {
 			return false
 		}
 	}
-	return r.Damage == ""
+	return r.Damage == "" && r.half == nil
 }
 
 // recovered and lost say it for a person.
@@ -89,12 +93,18 @@ func (r *rebuilt) recovered() string {
 
 func (r *rebuilt) lost() string {
 	var parts []string
+	if r.half != nil {
+		parts = append(parts, lostChange+" ("+r.half.Error()+")")
+	}
 	if r.Damage != "" {
 		parts = append(parts, "whatever else there was ("+r.Damage+")")
 	}
 	for _, b := range r.Buckets {
 		if b.Lost > 0 {
 			parts = append(parts, fmt.Sprintf("%d of %s (%s)", b.Lost, b.Bucket, strings.Join(b.LostKeys, "; ")))
+		}
+		if b.Older != "" {
+			parts = append(parts, fmt.Sprintf("perhaps the last change of %s (%s)", b.Bucket, b.Older))
 		}
 		if b.Damage != "" {
 			parts = append(parts, fmt.Sprintf("an unknown number of %s (%s)", b.Bucket, b.Damage))
@@ -114,6 +124,8 @@ type builder struct {
 	// newer: buckets whose spare is of a later change than the main file, which
 	// lost the page that closes its last change.
 	newer map[string]bool
+	seen  map[string]bool      // buckets that the main file has
+	older map[string]string    // buckets whose spare's predecessor is used: its name
 	bad   map[[2]string]string // values of the main file that fail, and why
 	// Of each timeslot the newest revision that the history names, readable or
 	// not, and its value.
@@ -128,7 +140,7 @@ func rebuild(fresh string, old io.ReaderAt, size int64, dir string, only func(bu
 		return nil, err
 	}
 	b := &builder{out: &rebuilt{}, only: only, spares: map[[2]string]doc{}, bad: map[[2]string]string{},
-		newer: map[string]bool{}, revision: map[string]int{}, history: map[string][]byte{}}
+		newer: map[string]bool{}, older: map[string]string{}, seen: map[string]bool{}, revision: map[string]int{}, history: map[string][]byte{}}
 	err := guard(func() (err error) {
 		b.db, err = bolt.Open(fresh, 0o640, &bolt.Options{PageSize: pageSize, Timeout: lockTimeout, NoSync: true, NoGrowSync: true})
 		if err != nil {
@@ -177,6 +189,9 @@ func (b *builder) run(old io.ReaderAt, size int64, dir string) error {
 			b.spares[[2]string{d.bucket, d.key}] = d
 		}
 		for _, bucket := range sp.buckets {
+			if best.older {
+				b.older[bucket] = sp.name
+			}
 			b.newer[bucket] = old != nil && best.isAheadOf(old, size)
 		}
 	}
@@ -193,8 +208,9 @@ func (b *builder) run(old io.ReaderAt, size int64, dir string) error {
 
 // salvage takes every value that passes its checksum.
 func (b *builder) salvage(old io.ReaderAt, size int64) error {
+	b.out.half = oneMeta(old)
 	_, err := walkFile(old, size, walk{value: b.take, damaged: func(bucket string, err error) {
-		if bucket == "" {
+		if bucket == "" || b.strange(bucket) {
 			b.out.Damage = err.Error()
 		} else if s := b.out.bucket(bucket); s.Damage == "" {
 			s.Damage = err.Error()
@@ -209,15 +225,31 @@ func (b *builder) salvage(old io.ReaderAt, size int64) error {
 	return nil
 }
 
+// strange tells a bucket's name that is none of ours: the list of buckets is
+// damaged there, and some bucket lost its name.
+func (b *builder) strange(bucket string) bool {
+	for _, c := range bucket {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			b.out.Damage = fmt.Sprintf("%v: the list of buckets names %q", errDamaged, bucket)
+			return true
+		}
+	}
+	return false
+}
+
 func (b *builder) take(bucket string, key, raw []byte) error {
 	k := string(key)
 	if b.only != nil && !b.only(bucket) || bucket == bucketMeta && (k == keyVersion || k == keyIdentity) {
+		return nil
+	}
+	if b.strange(bucket) {
 		return nil
 	}
 	if bucket == bucketHistory {
 		id, revision := splitHistoryKey(k)
 		b.revision[id] = max(b.revision[id], revision)
 	}
+	b.seen[bucket] = true
 	at := [2]string{bucket, k}
 	if _, err := unseal(bucket, k, raw); err != nil {
 		b.bad[at] = err.Error()
@@ -239,13 +271,14 @@ func (b *builder) take(bucket string, key, raw []byte) error {
 }
 
 // fill puts what the main file does not have. A bucket that was read to its end
-// needs nothing: what is missing there was deleted.
+// needs nothing: what is missing there was deleted. One that is not there at
+// all lost its name: buckets are never deleted.
 func (b *builder) fill(all bool) error {
 	for _, at := range inOrderOf(b.spares) {
 		d := b.spares[at]
 		s := b.out.bucket(d.bucket)
 		_, failed := b.bad[at]
-		if !all && !b.newer[d.bucket] && !failed && s.Damage == "" && b.out.Damage == "" {
+		if !all && !b.newer[d.bucket] && !failed && s.Damage == "" && b.out.Damage == "" && b.seen[d.bucket] {
 			continue
 		}
 		if d.bucket == bucketMeta && (d.key == keyVersion || d.key == keyIdentity) {
@@ -255,7 +288,9 @@ func (b *builder) fill(all bool) error {
 			continue // an older one may lack a cancellation
 		}
 		delete(b.bad, at)
-		s.FromSpare++
+		if s.FromSpare++; b.older[d.bucket] != "" {
+			s.Older = b.older[d.bucket] + " is damaged, and its predecessor was used"
+		}
 		if err := b.put(d.bucket, d.key, d.raw); err != nil {
 			return err
 		}

@@ -102,6 +102,7 @@ type copied struct {
 	docs     []doc
 	sum      uint32
 	damaged  error // some documents are missing
+	older    bool  // some are from the predecessor: they may lack the last change
 }
 
 func (c *copied) encode() []byte {
@@ -223,6 +224,7 @@ func look(dir, name string) found {
 			f.best, f.ok = c, true
 		}
 	}
+	f.best.older = f.best.file == path+".1"
 	if len(parts) > 0 && (!f.ok || parts[0].file == path) {
 		f.best, f.ok = merged(parts[0], f.best), true
 	}
@@ -238,8 +240,10 @@ func merged(newest, older copied) copied {
 	for _, d := range older.docs {
 		if !have[[2]string{d.bucket, d.key}] {
 			newest.docs = append(newest.docs, d)
+			newest.older = true
 		}
 	}
+	newest.older = newest.older || strings.HasSuffix(newest.file, ".1")
 	newest.at, newest.seq = older.at, older.seq
 	return newest
 }
