@@ -335,10 +335,7 @@ func TestRandomSectorsOfStoreAndSpares(t *testing.T) {
 	for _, name := range []string{FileName, scheduleSpare, scheduleSpare + ".1", eventsSpare} {
 		files[name] = mustRead(t, filepath.Join(dir, name))
 	}
-	rounds := 200
-	if testing.Short() {
-		rounds = 40
-	}
+	rounds := soakCount(t, 200)
 	outcomes := map[string]int{}
 	for i := range rounds {
 		r := rand.New(rand.NewPCG(uint64(i), 3))
@@ -346,6 +343,7 @@ func TestRandomSectorsOfStoreAndSpares(t *testing.T) {
 		outcomes[spoil(t, r, files, hit, w, fmt.Sprintf("round %d", i))]++
 	}
 	t.Logf("%v", outcomes)
+	figure(t, "soak_store_spoiled", float64(rounds), "files", ">=", 2000)
 	if outcomes["all there"] == 0 || outcomes["recovered in part"] == 0 {
 		t.Error("only one outcome: the test does not test")
 	}
