@@ -91,7 +91,7 @@ code is 1 when anything is wrong.`,
 			if err != nil || len(r.Problems) == 0 {
 				return err
 			}
-			return fmt.Errorf("%s is damaged: %d problems; `nominald store repair` saves what is readable", r.File, len(r.Problems))
+			return fmt.Errorf("%s: %s; `nominald store repair` saves what is readable", r.File, problemsText(len(r.Problems)))
 		},
 	})
 	cmd.Flags().StringVar(&f.file, "file", "", "run the database's own check on `FILE` in this process")
@@ -103,7 +103,7 @@ func writeStoreReport(w io.Writer, r store.Report) error {
 	t := newTable(w)
 	result := "ok"
 	if len(r.Problems) > 0 {
-		result = fmt.Sprintf("%d problems", len(r.Problems))
+		result = problemsText(len(r.Problems))
 	}
 	t.line("%s: %s", r.File, result)
 	t.row("size", bytesText(r.SizeBytes))
@@ -135,6 +135,13 @@ func writeStoreReport(w io.Writer, r store.Report) error {
 		t.line("problem: %s", p)
 	}
 	return t.done()
+}
+
+func problemsText(n int) string {
+	if n == 1 {
+		return "1 problem"
+	}
+	return fmt.Sprintf("%d problems", n)
 }
 
 func storeRepairCommand() *cobra.Command {

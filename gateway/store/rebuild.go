@@ -220,7 +220,7 @@ func (b *builder) salvage(old io.ReaderAt, size int64) error {
 		return own.err
 	}
 	if err != nil {
-		b.out.Damage = err.Error()
+		b.out.Damage, b.out.half = err.Error(), nil
 	}
 	return nil
 }
