@@ -41,9 +41,10 @@ var errDamaged = errors.New("damaged or not a store of nominald")
 //
 // It finds all that bbolt's own check finds, but for pages that nobody uses and
 // the free list lacks, which waste room and harm nothing. So no child process
-// runs bbolt's check at a start: on a file of 100 MB this walk takes 0.1 s where
-// the child takes 0.5 s (make soak-store), and the child would say no more.
-// `nominald store check` runs it as a second opinion (CheckInChild).
+// runs bbolt's check at a start, clean or not: it costs little (on a file of
+// 100 MB, in memory, this walk takes 0.20 s, the child 0.07 s, it leaves values
+// alone; make soak-store), and would say no more. `nominald store check` runs it
+// as a second opinion on pages that passed here (CheckInChild).
 func verify(r io.ReaderAt, size int64) error {
 	_, _, err := countPages(r, size)
 	return err
