@@ -293,3 +293,75 @@ func TestRowsStopBeforeTimeslotsOnAFullDisk(t *testing.T) {
 		t.Errorf("after room was made in the file: %v", err)
 	}
 }
+
+// leaveFree lets a file take all room of its file system but so many pages.
+func leaveFree(t *testing.T, ballast *os.File, pages int) {
+	t.Helper()
+	size := int64(0)
+	for {
+		if _, err := ballast.WriteAt(make([]byte, pageSize), size); err != nil {
+			break
+		}
+		size += pageSize
+	}
+	if err := ballast.Truncate(size - int64(pages)*pageSize); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestEveryPageMayBeTheLast is the same loop on a real file system: no page is
+// free, then one, then two, until the operation gets all it needs.
+func TestEveryPageMayBeTheLast(t *testing.T) {
+	dir := smallDisk(t, "6m")
+	w := fillPrecious(t, dir)
+	s, _, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if !s.giveReserve() {
+		t.Fatal("there was no reserve to give")
+	}
+	f, err := os.Create(filepath.Join(dir, "ballast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	failures := 0
+	for free := 0; ; free++ {
+		if free > 200 {
+			t.Fatal("it never ends without a failure")
+		}
+		leaveFree(t, f, free)
+		id := fmt.Sprint("free-", free)
+		err := errors.Join(s.SaveSchedule([]dispatch.Record{record(id, 1, 1)}, Batch{At: noon}),
+			s.AppendRows(bucketEvents, map[string][]byte{id: make([]byte, 30_000)}))
+		if err == nil && s.Health().Spares[0].Error+s.Health().Spares[1].Error == "" {
+			break
+		}
+		failures++
+		if err != nil && !noSpace(err) {
+			t.Fatalf("%d pages free, told as: %v", free, err)
+		}
+		if missing := w.compare(t, s, id); len(missing) > 0 {
+			t.Fatalf("%d pages free, and %v is gone", free, missing)
+		}
+		if err := f.Truncate(0); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SaveSchedule([]dispatch.Record{record(id, 2, 2)}, Batch{At: noon}); err != nil {
+			t.Fatalf("with room again after %d free pages: %v", free, err)
+		}
+		if got := s.Health().Spares; got[0].Error+got[1].Error != "" && got[1].Name == scheduleSpare {
+			t.Errorf("with room again the spare still fails: %+v", got)
+		}
+	}
+	if failures < 2 {
+		t.Errorf("%d failures: the test does not test", failures)
+	}
+	t.Logf("%d failures", failures)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.compare(t, openTest(t, dir), "reopened")
+}
