@@ -11,12 +11,13 @@ ARCH     ?=
 ONLY     ?=
 SEEDS    ?=
 FULL     ?=
+KILLS    ?=
 
 export CGO_ENABLED ?= 0
 export SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race demo bench bench-bus bench-round score score-live soak-bus fuzz lint cross deb ci clean toolchain
+.PHONY: help build test race demo bench bench-bus bench-round score score-live soak-bus soak-store fuzz lint cross deb ci clean toolchain
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +46,9 @@ bench-bus: toolchain ## measure the wires: serial lines paced at their baud rate
 
 soak-bus: toolchain ## a million spoiled transactions, or COUNT of them, on lines of every kind; SEED repeats a run
 	.ci/figures soak-bus .ci/soak $(COUNT)
+
+soak-store: toolchain ## kill the store's writer 2,000 times (or KILLS), spoil as many files, measure one of 100 MB
+	SOAK_STORE=$(or $(KILLS),2000) .ci/figures soak-store go test -v -count=1 -timeout 60m -run 'TestKill|TestRandomSectorsOf|TestMeasure' ./gateway/store
 
 bench-round: toolchain ## measure one control round at 5, 50 and 500 devices with 500 timeslots
 	.ci/figures bench-round go run ./gateway/bench round

@@ -16,7 +16,6 @@ import (
 	"nominald/drivers/profile"
 	"nominald/gateway/clock"
 	"nominald/gateway/config"
-	"nominald/gateway/loadlog"
 	"nominald/gateway/notify"
 	"nominald/gateway/status"
 	"nominald/gateway/store"
@@ -89,52 +88,30 @@ func (g *Gateway) openStore() error {
 	}
 	g.store, g.latch = st, openLatch(g.cfg.Store.Dir)
 	if notice.Reason != "" {
-		g.storeNotice = fmt.Sprintf("The store was damaged (%s); the schedule is fetched again, load and reports from before are gone.", notice.Reason)
-		if notice.SetAside != "" {
-			g.storeNotice += " The damaged file is kept as " + notice.SetAside + "."
-		}
-		g.log.Error("store was damaged", "reason", notice.Reason, "set_aside", notice.SetAside)
+		g.storeNotice = storeNotice(notice)
+		g.log.Error("store was damaged", "reason", notice.Reason, "set_aside", notice.SetAside,
+			"recovered", notice.Recovered, "lost", notice.Lost)
 	}
 	g.storeShown.Store(&status.StoreState{OK: true, Note: g.storeNotice})
 	return nil
 }
 
-// LoadDir is the place of the measured seconds in store.dir.
-const LoadDir = "load"
-
-// openLoads opens the load log. A card that has no room for its seconds leaves
-// the minutes.
-func (g *Gateway) openLoads() {
-	o := loadlog.Options{Store: g.store, Retain: g.cfg.Store.Retain, Dir: filepath.Join(g.cfg.Store.Dir, LoadDir),
-		KeepFine: g.cfg.Store.RetainSeconds, KeepHours: g.eventHours}
-	loads, err := loadlog.Open(o)
-	if err != nil {
-		g.log.Error("seconds of load are not kept, minutes are", "error", err)
-		loads = loadlog.New(o)
-	}
-	if _, bad := loads.LostSeconds(); bad > 0 {
-		g.log.Warn("some seconds of load can not be read and are gone", "pieces", bad)
-	}
-	g.loads = loads
-}
-
-// eventHours are the hours, since 1970, in which a timeslot ran, with one before
-// and one after: what was measured then is proof for as long as reports are.
-func (g *Gateway) eventHours() (map[int64]bool, error) {
-	hours := map[int64]bool{}
-	note := func(e *event) {
-		for h := e.Start.Unix()/3600 - 1; h <= e.End.Unix()/3600+1; h++ {
-			hours[h] = true
+// storeNotice says for the owner what became of a damaged store. The schedule
+// is fetched again in any case.
+func storeNotice(n store.Notice) string {
+	said := fmt.Sprintf("The store was damaged (%s); the schedule is fetched again.", n.Reason)
+	if n.Recovered == "" {
+		said += " Load and reports from before are gone."
+	} else {
+		said += " Recovered: " + n.Recovered + "."
+		if n.Lost != "" {
+			said += " Lost: " + n.Lost + "."
 		}
 	}
-	err := g.store.Range(eventsBucket, "", "", func(_ string, value []byte) error {
-		if e, err := decodeEvent(value); err == nil { // one that is damaged was named at the start
-			note(&e)
-		}
-		return nil
-	})
-	g.events.each(note)
-	return hours, err
+	if n.SetAside != "" {
+		said += " The damaged file is kept as " + n.SetAside + "."
+	}
+	return said
 }
 
 const (
@@ -241,20 +218,6 @@ func (g *Gateway) newServer() error {
 	g.server = status.New(status.Options{Board: g.board, Site: g, Load: loadSource{g.loads}, Explain: g.rounds,
 		Health: g, Page: pages, Token: g.cfg.HTTP.Token.Value(), Hosts: g.cfg.HTTP.Hosts, Now: g.clock.Now, Log: g.log})
 	return nil
-}
-
-// loadSource shows the load log as the HTTP interface wants it.
-type loadSource struct{ log *loadlog.Log }
-
-// Load gives the rows of [from, to).
-func (s loadSource) Load(from, to time.Time, step time.Duration, channels []string, emit func(status.LoadRow) error) error {
-	return s.log.Query(from, to, step, func(r loadlog.Row) error {
-		row := status.LoadRow{T: r.T, Channel: r.Channel, Quality: r.Quality.String()}
-		if r.Coverage > 0 {
-			row.MeanW, row.MinW, row.MaxW, row.Wh = &r.MeanW, &r.MinW, &r.MaxW, &r.Wh
-		}
-		return emit(row)
-	}, channels...)
 }
 
 // onceDevice is a device that is opened without the running gateway.

@@ -92,7 +92,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) error {
 		return err
 	}
 	defer func() {
-		if err := g.store.Close(); err != nil {
+		if err := errors.Join(g.loads.Close(), g.store.Close()); err != nil {
 			g.log.Error("close store", "error", err)
 		}
 	}()

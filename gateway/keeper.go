@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"nominald/gateway/status"
@@ -78,20 +79,37 @@ func (k *keeper) writeDiary() {
 }
 
 // noteStore remembers for the status how the last write went, and logs when
-// that changes.
+// that changes. A second copy that fails is said and keeps the store good.
 func (g *Gateway) noteStore(err error) {
 	before := g.storeState()
+	after := status.StoreState{OK: true, Note: g.storeNotice}
+	spare := ""
+	if err != nil {
+		after = status.StoreState{Note: "Writing to the store fails: " + err.Error()}
+	} else if spare = g.spareTrouble(); spare != "" {
+		after.Note = strings.TrimSpace(after.Note + " The second copy of the store fails: " + spare + ".")
+	}
 	switch {
 	case err != nil && before.OK:
 		g.log.Error("store", "error", err)
 	case err == nil && !before.OK:
 		g.log.Info("store works again")
 	}
-	if err != nil {
-		g.storeShown.Store(&status.StoreState{Note: "Writing to the store fails: " + err.Error()})
-	} else if !before.OK {
-		g.storeShown.Store(&status.StoreState{OK: true, Note: g.storeNotice})
+	if spare != "" && after.Note != before.Note {
+		g.log.Error("second copy of the store", "error", spare)
 	}
+	if after != before {
+		g.storeShown.Store(&after)
+	}
+}
+
+func (g *Gateway) spareTrouble() string {
+	for _, sp := range g.store.Health().Spares {
+		if sp.Error != "" {
+			return sp.Error
+		}
+	}
+	return ""
 }
 
 // memory is what a device's driver keeps across restarts, by the device's name.

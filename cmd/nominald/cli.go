@@ -129,6 +129,7 @@ func commands() []*cobra.Command {
 		explainCommand(),
 		latchCommand("stop"),
 		latchCommand("resume"),
+		storeCommand(),
 		releaseCommand(),
 		simulateCommand(),
 		versionCommand(),

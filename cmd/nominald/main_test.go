@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -39,12 +41,32 @@ func TestScripts(t *testing.T) {
 			if err := os.WriteFile(key, []byte("test-key\n"), 0o600); err != nil {
 				return err
 			}
+			if err := unpack("../../gateway/store/testdata/schema-1.db.gz", e.WorkDir+"/old.db"); err != nil {
+				return err
+			}
 			text := strings.Replace(string(example), "/etc/nominald/leap.key", key, 1)
 			text = strings.Replace(text, "/var/lib/nominald", e.WorkDir+"/store", 1)
 			return os.WriteFile(e.WorkDir+"/site.yaml", []byte(text), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": exitCode, "oneline": oneLine},
 	})
+}
+
+func unpack(from, to string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return err
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o600)
 }
 
 // exitCode runs nominald and checks its exit code: code 78 check --config F.
@@ -86,11 +108,11 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 		}
 		var out bytes.Buffer
 		args := append(strings.Fields(c.CommandPath())[1:], "--help")
-		if code := run(t.Context(), args, nil, &out, &out); code != exitDone || !strings.Contains(out.String(), "Examples:\n  nominald "+c.Name()) {
+		if code := run(t.Context(), args, nil, &out, &out); code != exitDone || !strings.Contains(out.String(), "Examples:\n  "+c.CommandPath()) {
 			t.Errorf("%v: exit code %d, help %q", args, code, out.String())
 		}
 	})
-	for _, want := range []string{"run", "demo", "simulate", "release", "check", "profiles", "status", "timeslots", "report", "load", "export", "explain", "stop", "resume", "version"} {
+	for _, want := range []string{"run", "demo", "simulate", "release", "check", "profiles", "status", "timeslots", "report", "load", "export", "explain", "stop", "resume", "store", "repair", "compact", "version"} {
 		if !slices.Contains(names, want) {
 			t.Errorf("there is no command %s", want)
 		}

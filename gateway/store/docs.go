@@ -21,13 +21,7 @@ const (
 
 // Put stores one small document, on disk when it returns nil.
 func (s *Store) Put(bucket, key string, value []byte) error {
-	err := s.update(func(tx *bolt.Tx) error {
-		b, err := tx.CreateBucketIfNotExists([]byte(bucket))
-		if err != nil {
-			return err
-		}
-		return b.Put([]byte(key), seal(bucket, key, value))
-	})
+	err := s.save(bucket, func(tx *bolt.Tx) error { return putSealed(tx, bucket, key, value) })
 	if err != nil {
 		return fmt.Errorf("store %s/%s: %w", bucket, key, err)
 	}
@@ -66,7 +60,7 @@ func lookup(tx *bolt.Tx, bucket, key string) []byte {
 
 // Delete removes a document. One that is not there is no error.
 func (s *Store) Delete(bucket, key string) error {
-	err := s.update(func(tx *bolt.Tx) error {
+	err := s.save(bucket, func(tx *bolt.Tx) error {
 		if lookup(tx, bucket, key) == nil {
 			return errUnchanged
 		}
@@ -136,14 +130,21 @@ func (s *Store) readRows(bucket, from, to string) (rows []row, more bool, err er
 }
 
 // AppendRows stores rows in one transaction; a key that exists is replaced.
-// It returns ErrFull while the last sixteenth of the store's size remains for
-// everything that is not a row.
+// It returns ErrFull while the last sixteenth of the store's size, or the
+// reserve on a full disk, remains for everything that is kept twice (spare.go),
+// whose rows this does not hold up.
 func (s *Store) AppendRows(bucket string, rows map[string][]byte) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	err := s.update(func(tx *bolt.Tx) error {
-		if limit := s.maxSize - s.maxSize/16 - growStep; s.used(tx) > limit && limit > 0 {
+	first := precious(bucket)
+	if !first {
+		if err := s.takeReserve(); err != nil {
+			return fmt.Errorf("store %d rows in %s: %w for rows: %w", len(rows), bucket, ErrFull, err)
+		}
+	}
+	err := s.save(bucket, func(tx *bolt.Tx) error {
+		if limit := s.maxSize - s.maxSize/16 - growStep; !first && s.used(tx) > limit && limit > 0 {
 			return fmt.Errorf("%w for rows: %d of %d bytes used", ErrFull, s.used(tx), s.maxSize)
 		}
 		b, err := tx.CreateBucketIfNotExists([]byte(bucket))
@@ -177,7 +178,7 @@ func (s *Store) DropBefore(bucket, key string) (int, error) {
 	total := 0
 	for {
 		n := 0
-		err := s.update(func(tx *bolt.Tx) error {
+		err := s.save(bucket, func(tx *bolt.Tx) error {
 			n = 0
 			b := tx.Bucket([]byte(bucket))
 			if b == nil {

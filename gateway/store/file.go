@@ -12,12 +12,12 @@ import (
 	"syscall"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
 
 const (
 	damagedMark = ".damaged-"
+	laterMark   = ".later-version-"
 	keepDamaged = 3
 	lockRetry   = 50 * time.Millisecond
 )
@@ -97,43 +97,17 @@ func holderIn(line string, dev, inode uint64) int {
 	return pid
 }
 
-// create replaces the locked empty file by a complete new store, by rename,
-// so that a power cut leaves either nothing or a whole file. It closes empty.
-func create(path string, empty *os.File) error {
-	defer empty.Close()
-	fresh := path + ".new"
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("create store %s: %w", path, err)
-	}
-	err := guard(func() error {
-		db, err := bolt.Open(fresh, 0o640, &bolt.Options{PageSize: pageSize, Timeout: lockTimeout})
-		if err != nil {
-			return err
-		}
-		return errors.Join(db.Sync(), db.Close())
-	})
-	if err != nil {
-		return errors.Join(fmt.Errorf("create store %s: %w", path, err), os.Remove(fresh))
-	}
-	if err := os.Rename(fresh, path); err != nil {
-		return fmt.Errorf("create store %s: %w", path, err)
-	}
-	return SyncDir(filepath.Dir(path))
+func asideName(path, mark string, now time.Time) string {
+	return path + mark + now.UTC().Format("20060102T150405.000000000Z")
 }
 
-// setAside renames the damaged file, keeping the three newest of its kind.
-func setAside(path string, now time.Time) (string, error) {
-	aside := path + damagedMark + now.UTC().Format("20060102T150405.000000000Z")
-	if err := os.Rename(path, aside); err != nil {
-		return "", err
-	}
-	if err := SyncDir(filepath.Dir(path)); err != nil {
-		return aside, err
-	}
+// thinOut keeps the three newest damaged copies. Files of a later version are
+// never removed.
+func thinOut(path, aside string) error {
 	// By their own time, not by name: the clock may have been wrong.
 	old, err := filepath.Glob(path + damagedMark + "*")
 	if err != nil || len(old) <= keepDamaged {
-		return aside, nil
+		return nil
 	}
 	age := func(name string) int64 {
 		var st unix.Stat_t
@@ -150,10 +124,10 @@ func setAside(path string, now time.Time) (string, error) {
 	})
 	for _, name := range old[keepDamaged:] {
 		if err := os.Remove(name); err != nil {
-			return aside, fmt.Errorf("remove an older damaged copy: %w", err)
+			return fmt.Errorf("remove an older damaged copy: %w", err)
 		}
 	}
-	return aside, nil
+	return nil
 }
 
 // SyncDir makes a rename or a removal in dir survive a power cut.

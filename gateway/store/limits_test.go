@@ -1,14 +1,10 @@
 package store
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,113 +13,12 @@ import (
 	"nominald/dispatch"
 )
 
-// helperEnv makes the test binary a process that uses a store: "write" or
-// "hold" and the directory.
-const helperEnv = "NOMINALD_STORE_TEST_HELPER"
-
-func TestMain(m *testing.M) {
-	if mode, dir, ok := strings.Cut(os.Getenv(helperEnv), ":"); ok {
-		helper(mode, dir)
-		return
-	}
-	os.Exit(m.Run())
-}
-
-// helper says on stdout what is acknowledged, a line each, until it is killed.
-func helper(mode, dir string) {
-	s, notice, err := Open(dir, Options{})
-	if err != nil || notice.SetAside != "" {
-		fmt.Println("error", notice, err)
-		return
-	}
-	fmt.Println("open")
-	if mode == "hold" {
-		_, _ = os.Stdin.Read(make([]byte, 1))
-		return
-	}
-	for i := 1; ; i++ {
-		n := time.Now().UnixNano()
-		id := fmt.Sprintf("event-%d", n)
-		err := errors.Join(
-			s.SaveSchedule([]dispatch.Record{record(id, i, float64(i)), record("changing", i, float64(i))}, Batch{At: noon}),
-			s.AppendRows("rows", map[string][]byte{strconv.FormatInt(n, 10): make([]byte, i*37%3000)}))
-		if err != nil {
-			fmt.Println("error", err)
-			return
-		}
-		fmt.Println("ack", id, n)
-	}
-}
-
-func startHelper(t *testing.T, mode, dir string) (*exec.Cmd, *bufio.Scanner) {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), helperEnv+"="+mode+":"+dir)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := cmd.StdinPipe(); err != nil { // stays open until the test ends
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	lines := bufio.NewScanner(out)
+func TestSecondProcessIsNamed(t *testing.T) {
+	dir := scratch(t)
+	cmd, lines := startHelper(t, "hold", dir)
 	if !lines.Scan() || lines.Text() != "open" {
 		t.Fatalf("helper said %q", lines.Text())
 	}
-	return cmd, lines
-}
-
-// TestKillKeepsEveryAcknowledgedRecord kills the writer in the middle of its
-// writes, 50 times over one file.
-func TestKillKeepsEveryAcknowledgedRecord(t *testing.T) {
-	dir := scratch(t)
-	rounds := 50
-	if testing.Short() {
-		rounds = 5
-	}
-	events, rows := map[string]bool{}, map[string]bool{}
-	for round := range rounds {
-		cmd, lines := startHelper(t, "write", dir)
-		kill := time.AfterFunc(time.Duration(2+rand.IntN(25))*time.Millisecond, func() { _ = cmd.Process.Kill() })
-		for lines.Scan() {
-			var id, row string
-			if n, err := fmt.Sscanf(lines.Text(), "ack %s %s", &id, &row); err != nil || n != 2 {
-				t.Fatalf("round %d: helper said %q", round, lines.Text())
-			}
-			events[id], rows[row] = true, true
-		}
-		kill.Stop()
-		_ = cmd.Wait()
-	}
-	s := openTest(t, dir)
-	records, bad, err := s.LoadSchedule()
-	if err != nil || len(bad) > 0 {
-		t.Fatal(bad, err)
-	}
-	for _, r := range records {
-		delete(events, r.EventID)
-	}
-	err = s.Range("rows", "", "", func(key string, _ []byte) error { delete(rows, key); return nil })
-	if err != nil || len(events) > 0 || len(rows) > 0 {
-		t.Errorf("lost after an acknowledgement: events %v, rows %v, err %v", events, rows, err)
-	}
-	if len(records) < rounds/2 {
-		t.Errorf("only %d records in %d rounds: the test does not test", len(records), rounds)
-	}
-	t.Logf("%d records, %d rounds", len(records), rounds)
-}
-
-func TestSecondProcessIsNamed(t *testing.T) {
-	dir := scratch(t)
-	cmd, _ := startHelper(t, "hold", dir)
 	_, _, err := Open(dir, Options{LockTimeout: 100 * time.Millisecond})
 	if !errors.Is(err, ErrLocked) {
 		t.Fatalf("got %v", err)
@@ -223,15 +118,7 @@ func TestFullStoreKeepsRoomForTimeslots(t *testing.T) {
 }
 
 func TestFullDiskIsSurvived(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("mounting a small tmpfs needs root: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := smallDisk(t, "1m")
 	s, _, err := Open(dir, Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func (s *Store) SaveSchedule(records []dispatch.Record, batch Batch) error {
 		}
 		encoded[i] = b
 	}
-	err := s.update(func(tx *bolt.Tx) error {
+	err := s.save(bucketSchedule, func(tx *bolt.Tx) error {
 		wrote := 0
 		for i, b := range encoded {
 			if b == nil {
@@ -275,7 +275,7 @@ func (s *Store) DropSchedule(t time.Time) (int, error) {
 		return 0, err
 	}
 	dropped := 0
-	err = s.update(func(tx *bolt.Tx) error {
+	err = s.save(bucketSchedule, func(tx *bolt.Tx) error {
 		dropped = 0
 		current, history := tx.Bucket([]byte(bucketSchedule)), tx.Bucket([]byte(bucketHistory))
 		for _, r := range records {

@@ -6,17 +6,18 @@
 // that fails is counted and named, never served. Before bbolt maps a file,
 // every page is checked with plain bounded reads (verify.go), because bbolt
 // trusts its pages and a bad one ends the process in ways that no recover
-// catches. A file that fails is set aside and a new one begun. Faults that
-// come later, from a card that dies under the mapping, become errors
-// (debug.SetPanicOnFault). After a failed commit the last committed state goes
-// on being served, and later writes may succeed again.
+// catches. A file that fails is set aside and a new one made of what is readable
+// in it (rebuild.go) and of the spares, second copies of what can not be
+// measured or fetched again (spare.go). Faults that come later, from a card that
+// dies under the mapping, become errors (debug.SetPanicOnFault). After a failed
+// commit the last committed state goes on being served, and later writes may
+// succeed again.
 package store
 
 import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -56,13 +57,18 @@ type Options struct {
 	MaxSize int64            // bytes of the file; 0 is 256 MiB
 	// LockTimeout is how long to wait for another process; 0 is 1 s.
 	LockTimeout time.Duration
+
+	temporary bool // no spares and no reserve
+	disk      disk
 }
 
 // Notice tells what Open had to do that a person must know of. The zero value
 // is good news.
 type Notice struct {
-	SetAside  string // the damaged file's new path
+	SetAside  string // the new path of the damaged file, or of one from a later version
 	Reason    string // what was wrong with it
+	Recovered string // how many values of what were recovered, and from where
+	Lost      string // what was not; of values that can be named, the keys
 	Temporary bool   // kept in memory only: nothing survives a restart
 }
 
@@ -83,11 +89,17 @@ type Health struct {
 	LastCommit time.Time `json:"last_commit"`
 	UsedBytes  int64     `json:"used_bytes"`
 	MaxBytes   int64     `json:"max_bytes"`
+	// Spares are the second copies, empty until each was first looked after.
+	Spares []SpareState `json:"spares"`
 }
 
 // Store is an open file. Its methods may be called from any goroutine.
 type Store struct {
 	db       *bolt.DB
+	dir      string
+	disk     disk
+	identity string // of the file, by which a spare knows it
+	spares   []*spare
 	now      func() time.Time
 	maxSize  int64
 	ownsDir  string     // removed on Close; for a temporary store
@@ -95,113 +107,19 @@ type Store struct {
 	mu       sync.Mutex // guards the fields below
 	health   Health
 	closed   bool
-	poisoned error // a write panicked: bbolt's locks and state in memory are not to be trusted with another
-	unread   error // a read panicked with bbolt's own locks held: the next one would wait for ever
-}
-
-// Open opens or creates the store in dir. An error means that the file can not
-// be used at all: locked, no permission, no room to create it. A damaged file
-// is not an error: it is set aside, and the notice says so.
-func Open(dir string, opts Options) (*Store, Notice, error) {
-	opts = opts.filled()
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, Notice{}, fmt.Errorf("create store directory %s: %w; make its parent writable or give another store.dir", dir, err)
-	}
-	path := filepath.Join(dir, FileName)
-	var notice Notice
-	if info, err := os.Stat(path); err == nil && info.Size() == 0 {
-		// What this program writes is never empty; a power cut can leave it so.
-		notice.Reason = "the file was empty"
-	}
-	// Each turn either ends or has replaced a damaged or empty file; other
-	// processes may do the same at the same time, hence more than two.
-	for range 5 {
-		f, size, err := openLocked(path, opts.LockTimeout)
-		if err != nil {
-			return nil, notice, err
-		}
-		if size == 0 {
-			if err := create(path, f); err != nil {
-				return nil, notice, err
-			}
-			continue
-		}
-		s, err := adopt(f, size, opts)
-		if err == nil {
-			return s, notice, nil
-		}
-		aside, moveErr := setAside(path, opts.Now())
-		_ = f.Close() // gives up the lock, after the rename
-		if moveErr != nil {
-			return nil, notice, fmt.Errorf("set aside damaged store %s (%w): %w", path, err, moveErr)
-		}
-		notice = Notice{SetAside: aside, Reason: err.Error()}
-	}
-	return nil, notice, fmt.Errorf("open store %s: it changes while being opened; stop the other nominald, or give another store.dir", path)
-}
-
-// OpenTemporary opens a store that lives in memory (a tmpfs where there is
-// one) for a site whose disk can not be used: it goes on and says so.
-func OpenTemporary(opts Options) (*Store, Notice, error) {
-	parent := "/dev/shm"
-	dir, err := os.MkdirTemp(parent, "nominald-")
-	if err != nil {
-		parent = os.TempDir()
-		if dir, err = os.MkdirTemp(parent, "nominald-"); err != nil {
-			return nil, Notice{}, fmt.Errorf("create a temporary store in %s: %w", parent, err)
-		}
-	}
-	s, notice, err := Open(dir, opts)
-	if err != nil {
-		return nil, Notice{}, errors.Join(err, os.RemoveAll(dir))
-	}
-	s.ownsDir = dir
-	notice.Temporary = true
-	return s, notice, nil
-}
-
-func (o Options) filled() Options {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.MaxSize <= 0 {
-		o.MaxSize = defaultMaxSize
-	}
-	if o.LockTimeout <= 0 {
-		o.LockTimeout = lockTimeout
-	}
-	return o
-}
-
-// adopt checks the locked file and gives it to bbolt. On error f stays open
-// and locked where bbolt did not get it.
-func adopt(f *os.File, size int64, opts Options) (*Store, error) {
-	if err := verify(f, size); err != nil {
-		return nil, err
-	}
-	s := &Store{now: opts.Now, maxSize: opts.MaxSize}
-	err := guard(func() error {
-		db, err := bolt.Open(f.Name(), 0o640, &bolt.Options{
-			PageSize: pageSize,
-			MaxSize:  int(opts.MaxSize),
-			Timeout:  opts.LockTimeout,
-			// The file that was checked and locked, not one that has taken
-			// its name since.
-			OpenFile: func(string, int, os.FileMode) (*os.File, error) { return f, nil },
-		})
-		s.db = db
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open checked file: %w", err)
-	}
-	s.db.AllocSize = growStep
-	s.health.MaxBytes = opts.MaxSize
-	return s, nil
+	// reserved: room on the disk is held back for what must not be lost;
+	// noReserve: the file system can not do that.
+	reserved  bool
+	noReserve bool
+	poisoned  error // a write panicked: bbolt's locks and state in memory are not to be trusted with another
+	unread    error // a read panicked with bbolt's own locks held: the next one would wait for ever
 }
 
 // Close waits for running calls and closes the file. It may be called twice.
 func (s *Store) Close() error {
+	for _, sp := range s.spares {
+		s.copyTo(sp, true)
+	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.Lock()
@@ -232,6 +150,7 @@ func (s *Store) Health() Health {
 	defer s.mu.Unlock()
 	h := s.health
 	h.Bad = append([]Bad(nil), s.health.Bad...)
+	h.Spares = append([]SpareState(nil), s.health.Spares...)
 	return h
 }
 
@@ -281,6 +200,25 @@ func (s *Store) view(fn func(tx *bolt.Tx) error) error {
 
 // errUnchanged from the function of an update ends it without a write.
 var errUnchanged = errors.New("nothing to change")
+
+// save is update for a change of one bucket. A precious one gets the reserve
+// when the disk is full, and its spare is brought up to date.
+func (s *Store) save(bucket string, fn func(tx *bolt.Tx) error) error {
+	wrote := false
+	run := func(tx *bolt.Tx) error {
+		err := fn(tx)
+		wrote = err == nil
+		return err
+	}
+	err := s.update(run)
+	if noSpace(err) && precious(bucket) && s.giveReserve() {
+		err = s.update(run)
+	}
+	if err == nil && wrote {
+		s.changed(bucket)
+	}
+	return err
+}
 
 // update runs fn in one transaction that is on disk when update returns nil.
 func (s *Store) update(fn func(tx *bolt.Tx) error) error {

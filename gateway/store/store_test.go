@@ -258,6 +258,14 @@ func FuzzVerify(f *testing.F) {
 		}
 		// It must end, without a panic, whatever comes.
 		_ = verify(bytes.NewReader(file), int64(len(file)))
+		// And what is shown behind the damage is only what passes for written.
+		_, _ = walkFile(bytes.NewReader(file), int64(len(file)), walk{damaged: func(string, error) {},
+			value: func(bucket string, key, raw []byte) error {
+				if payload, err := unseal(bucket, string(key), raw); err == nil && len(payload) > len(file) {
+					t.Errorf("%s/%q has %d bytes in a file of %d", bucket, key, len(payload), len(file))
+				}
+				return nil
+			}})
 	})
 }
 

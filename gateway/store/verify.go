@@ -38,20 +38,33 @@ var errDamaged = errors.New("damaged or not a store of nominald")
 // the mapping (a fault), or follows a loop until the stack ends (fatal, no
 // recover helps), and its own Check does so in a goroutine of its own. So the
 // file is only handed to bbolt after this walk; it can not panic by design.
+//
+// It finds all that bbolt's own check finds, but for pages that nobody uses and
+// the free list lacks, which waste room and harm nothing. So no child process
+// runs bbolt's check at a start, clean or not: it costs little (on a file of
+// 100 MB, in memory, this walk takes 0.20 s, the child 0.07 s, it leaves values
+// alone; make soak-store), and would say no more. `nominald store check` runs it
+// as a second opinion on pages that passed here (CheckInChild).
 func verify(r io.ReaderAt, size int64) error {
+	_, _, err := countPages(r, size)
+	return err
+}
+
+// countPages is verify; it returns how many pages there are and are free.
+func countPages(r io.ReaderAt, size int64) (pages, free int, err error) {
 	m, err := newestMeta(r)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	if m.pages < 4 || m.pages > maxPages || size < int64(m.pages)*pageSize {
-		return fmt.Errorf("%w: %d pages of %d bytes do not fit a file of %d bytes", errDamaged, m.pages, pageSize, size)
+		return 0, 0, fmt.Errorf("%w: %d pages of %d bytes do not fit a file of %d bytes", errDamaged, m.pages, pageSize, size)
 	}
-	c := checker{r: r, pages: m.pages, seen: make([]bool, m.pages)}
-	c.seen[0], c.seen[1] = true, true
+	c := newChecker(r, size, m)
 	if err := c.tree(m.root, nil, nil, 0); err != nil {
-		return err
+		return 0, 0, err
 	}
-	return c.freelist(m.freelist)
+	err = c.freelist(m.freelist)
+	return int(m.pages), c.free, err
 }
 
 type meta struct {
@@ -105,8 +118,20 @@ func readMeta(r io.ReaderAt, id uint64) (meta, error) {
 // with two owners ends it.
 type checker struct {
 	r     io.ReaderAt
+	size  int64
 	pages uint64
 	seen  []bool
+	free  int    // entries of the free list
+	name  string // of the top bucket that is walked
+	// walk makes the checker go on behind damage and show what it meets; nil
+	// ends it at the first damage.
+	walk *walk
+}
+
+func newChecker(r io.ReaderAt, size int64, m meta) *checker {
+	c := &checker{r: r, size: size, pages: m.pages, seen: make([]bool, m.pages)}
+	c.seen[0], c.seen[1] = true, true
+	return c
 }
 
 // page reads a page with its overflow and claims it.
@@ -129,6 +154,9 @@ func (c *checker) page(id uint64) (flags uint16, count int, body []byte, err err
 		}
 		c.seen[i] = true
 	}
+	if int64(id+span)*pageSize > c.size { // before a buffer of that size is made
+		return 0, 0, nil, fmt.Errorf("%w: page %d lies beyond the end of the file", errDamaged, id)
+	}
 	body = make([]byte, span*pageSize)
 	if _, err := c.r.ReadAt(body, int64(id)*pageSize); err != nil {
 		return 0, 0, nil, fmt.Errorf("%w: read page %d: %w", errDamaged, id, err)
@@ -138,6 +166,10 @@ func (c *checker) page(id uint64) (flags uint16, count int, body []byte, err err
 
 // tree checks the pages below id, whose keys lie in [low, high); nil is open.
 func (c *checker) tree(id uint64, low, high []byte, depth int) error {
+	return c.pass(c.subtree(id, low, high, depth))
+}
+
+func (c *checker) subtree(id uint64, low, high []byte, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("%w: tree deeper than %d", errDamaged, maxDepth)
 	}
@@ -185,33 +217,42 @@ func (c *checker) leaf(id uint64, body []byte, count int, low, high []byte, dept
 	if pageHeader+count*elemSize > len(body) {
 		return fmt.Errorf("%w: leaf page %d has %d elements", errDamaged, id, count)
 	}
-	ne := binary.NativeEndian
 	for i := range count {
 		at := pageHeader + i*elemSize
-		pos, ksize, vsize := ne.Uint32(body[at+4:]), ne.Uint32(body[at+8:]), ne.Uint32(body[at+12:])
-		key, err := slice(body, at, pos, ksize)
-		if err != nil {
-			return fmt.Errorf("leaf page %d element %d: %w", id, i, err)
+		key, err := c.element(id, body, at, i == 0, low, high, depth)
+		if err := c.pass(err); err != nil {
+			return err
 		}
-		if err := inOrder(key, low, i == 0, high); err != nil {
-			return fmt.Errorf("leaf page %d element %d: %w", id, i, err)
-		}
-		low = key
-		if uint64(at)+uint64(pos)+uint64(ksize)+uint64(vsize) > uint64(len(body)) {
-			return fmt.Errorf("%w: leaf page %d element %d ends outside its page", errDamaged, id, i)
-		}
-		from := at + int(pos) + int(ksize)
-		switch ne.Uint32(body[at:]) {
-		case 0:
-		case leafBucket:
-			if err := c.bucket(id, body[from:from+int(vsize)], depth); err != nil {
-				return err
-			}
-		default:
-			return fmt.Errorf("%w: leaf page %d element %d has flags %#x", errDamaged, id, i, ne.Uint32(body[at:]))
+		if key != nil {
+			low = key
 		}
 	}
 	return nil
+}
+
+// element checks one element of a leaf and returns its key.
+func (c *checker) element(id uint64, body []byte, at int, first bool, low, high []byte, depth int) ([]byte, error) {
+	ne, i := binary.NativeEndian, (at-pageHeader)/elemSize
+	pos, ksize, vsize := ne.Uint32(body[at+4:]), ne.Uint32(body[at+8:]), ne.Uint32(body[at+12:])
+	key, err := slice(body, at, pos, ksize)
+	if err != nil {
+		return nil, fmt.Errorf("leaf page %d element %d: %w", id, i, err)
+	}
+	if err := inOrder(key, low, first, high); err != nil {
+		return nil, fmt.Errorf("leaf page %d element %d: %w", id, i, err)
+	}
+	if uint64(at)+uint64(pos)+uint64(ksize)+uint64(vsize) > uint64(len(body)) {
+		return key, fmt.Errorf("%w: leaf page %d element %d ends outside its page", errDamaged, id, i)
+	}
+	from := at + int(pos) + int(ksize)
+	value := body[from : from+int(vsize)]
+	switch ne.Uint32(body[at:]) {
+	case 0:
+		return key, c.show(key, value)
+	case leafBucket:
+		return key, c.enter(key, id, value, depth)
+	}
+	return key, fmt.Errorf("%w: leaf page %d element %d has flags %#x", errDamaged, id, i, ne.Uint32(body[at:]))
 }
 
 // bucket checks a bucket inside a leaf: a root page, or with root 0 a small
@@ -251,6 +292,7 @@ func (c *checker) freelist(id uint64) error {
 	if n > uint64(len(list)/8) {
 		return fmt.Errorf("%w: free list of %d pages does not fit its page", errDamaged, n)
 	}
+	c.free = int(n)
 	for i := range n {
 		free := ne.Uint64(list[i*8:])
 		if free < 2 || free >= c.pages || c.seen[free] {
