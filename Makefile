@@ -17,7 +17,7 @@ export CGO_ENABLED ?= 0
 export SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race demo bench bench-bus bench-round score score-live soak-bus soak-store fuzz lint cross deb ci clean toolchain
+.PHONY: help build test race demo bench bench-bus bench-round bench-store score score-live soak-bus soak-store fuzz lint cross deb ci clean toolchain
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -49,6 +49,9 @@ soak-bus: toolchain ## a million spoiled transactions, or COUNT of them, on line
 
 soak-store: toolchain ## kill the store's writer 2,000 times (or KILLS), spoil as many files, measure one of 100 MB
 	SOAK_STORE=$(or $(KILLS),2000) .ci/figures soak-store go test -v -count=1 -timeout 60m -run 'TestKill|TestRandomSectorsOf|TestMeasure' ./gateway/store
+
+bench-store: toolchain ## measure what the load log and the store write to a card, as root, about 6 min
+	.ci/figures bench-store go run ./gateway/bench store
 
 bench-round: toolchain ## measure one control round at 5, 50 and 500 devices with 500 timeslots
 	.ci/figures bench-round go run ./gateway/bench round

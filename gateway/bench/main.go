@@ -1,7 +1,8 @@
 // Command bench measures the gateway and prints one figure a line
 // (design.md 1.4). It runs the built binary as a process of its own against a
 // simulated site and a simulated Leap, both on loopback, so that what it
-// weighs is the gateway alone. "bench bus" measures the wires instead, "bench round" the planner.
+// weighs is the gateway alone. "bench bus" measures the wires instead, "bench round" the planner,
+// "bench store" what is written to the card.
 package main
 
 import (
@@ -18,13 +19,22 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if len(os.Args) == 4 && os.Args[1] == "store-part" {
+		if err := storePart(os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	measure := measureAll
-	if len(os.Args) == 2 {
+	if len(os.Args) >= 2 {
 		switch os.Args[1] {
 		case "bus":
 			measure = measureBus
 		case "round":
 			measure = measureRound
+		case "store":
+			measure = measureStore
 		}
 	}
 	if err := measure(ctx); err != nil {

@@ -31,7 +31,7 @@ func live(t testing.TB, l *Log, from, to time.Time, names ...string) {
 		}
 		if !at.Before(next) {
 			next = at.Add(flushEvery)
-			if err := l.turn(); err != nil {
+			if err := l.Turn(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -196,7 +196,7 @@ func TestRingThatRefuses(t *testing.T) {
 	for at := noon; at.Before(noon.Add(30 * time.Minute)); at = at.Add(time.Second) {
 		l.Add(at, Site, truth(Site, at), Measured)
 		if at.Unix()%55 == 0 {
-			if err := l.turn(); !errors.Is(err, card.err) || !errors.Is(l.Err(), card.err) {
+			if err := l.Turn(); !errors.Is(err, card.err) || !errors.Is(l.Err(), card.err) {
 				t.Fatal(err)
 			}
 		}

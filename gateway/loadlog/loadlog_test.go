@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -285,7 +286,7 @@ func newMemory() *memory {
 }
 
 func (m *memory) of(name string) map[string][]byte {
-	if name == quarterBucket {
+	if strings.HasPrefix(name, quarterBucket) {
 		return m.quarters
 	}
 	return m.rows
@@ -304,7 +305,7 @@ func (m *memory) AppendRows(bucket string, rows map[string][]byte) error {
 
 func (m *memory) Range(bucket, from, to string, fn func(string, []byte) error) error {
 	for _, k := range slices.Sorted(maps.Keys(m.of(bucket))) {
-		if k >= from && k < to {
+		if k >= from && (k < to || to == "") {
 			if err := fn(k, m.of(bucket)[k]); err != nil {
 				return err
 			}

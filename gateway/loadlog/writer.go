@@ -9,10 +9,13 @@ import (
 	"time"
 )
 
+// TurnEvery is how often Run writes.
+const TurnEvery = 55 * time.Second
+
 const (
 	bucket = "load"
 	// flushEvery leaves the card five of the 60 s that a power cut may take.
-	flushEvery = 55 * time.Second
+	flushEvery = TurnEvery
 	dropEvery  = time.Hour
 	thinEvery  = 24 * time.Hour
 	// retainQuarters is how long they are kept: 6.5 MB a year of 20 channels.
@@ -45,7 +48,7 @@ func (l *Log) Run(ctx context.Context) error {
 		case <-ticks.C:
 		}
 		// The error is kept for Err; the next turn tries again.
-		_ = l.turn()
+		_ = l.Turn()
 		if now := time.Now(); !now.Before(nextDrop) {
 			nextDrop = now.Add(dropEvery)
 			l.keep(l.drop())
@@ -57,8 +60,12 @@ func (l *Log) Run(ctx context.Context) error {
 	}
 }
 
-// turn writes the seconds, and the rest where an hour has ended.
-func (l *Log) turn() error {
+// Drop gives back what is past its retention, as Run does by itself.
+func (l *Log) Drop() error { return errors.Join(l.drop(), l.dropSeconds()) }
+
+// Turn does what Run does each 55 s: it writes the seconds, and the rest where
+// an hour has ended.
+func (l *Log) Turn() error {
 	if l.archive == nil || l.hourEnded() || l.archive.due() {
 		return l.Flush()
 	}
@@ -317,11 +324,7 @@ func (l *Log) drop() error {
 	if _, err := l.opts.Store.DropBefore(bucket, hourKey(before, "")); err != nil {
 		return fmt.Errorf("drop load older than %v: %w", l.opts.Retain, err)
 	}
-	day := now.Add(-retainQuarters).Unix() / 3600 / hoursADay
-	if _, err := l.opts.Store.DropBefore(quarterBucket, dayKey(max(0, day), "")); err != nil {
-		return fmt.Errorf("drop quarters of load older than %v: %w", retainQuarters, err)
-	}
-	return nil
+	return l.dropQuarters(now)
 }
 
 // dropSeconds gives back the seconds past their retention.
