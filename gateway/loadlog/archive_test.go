@@ -114,10 +114,16 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	}
 	l := openLog(t, mem, dir)
 	checkSeconds(t, l, noon, at)
-	for _, r := range query(t, l, noon, at, time.Minute) {
-		var low, high float64 = math.Inf(1), 0
-		for s := r.T; s.Before(r.T.Add(time.Minute)); s = s.Add(time.Second) {
-			low, high = min(low, truth(Site, s)), max(high, truth(Site, s))
+	checkMinutes(t, l, noon, at)
+}
+
+// checkMinutes compares every minute with what it may be.
+func checkMinutes(t testing.TB, l *Log, from, to time.Time) {
+	t.Helper()
+	for _, r := range query(t, l, from, to, time.Minute) {
+		low, high := math.Inf(1), 0.0
+		for s := r.T.Add(-hold); s.Before(r.T.Add(time.Minute)); s = s.Add(time.Second) {
+			low, high = min(low, truth(r.Channel, s)), max(high, truth(r.Channel, s))
 		}
 		if r.Coverage > 1+1e-9 || r.MeanW < low-1 || r.MeanW > high+1 || r.MinW < low || r.MaxW > high {
 			t.Errorf("%+v, was between %v and %v W", r, low, high)
@@ -210,6 +216,36 @@ func TestRingThatRefuses(t *testing.T) {
 	if lost, bad := l.LostSeconds(); lost != 0 || bad != 0 {
 		t.Errorf("lost %d, unreadable %d", lost, bad)
 	}
+}
+
+// Days' files that can not be written keep neither minutes nor later seconds: the
+// ring holds them until they can.
+func TestDaysThatRefuse(t *testing.T) {
+	dir, mem := t.TempDir(), newMemory()
+	l := openLog(t, mem, dir)
+	inTheWay := l.archive.days.path(dayOf(noon.Unix() / 3600))
+	if err := os.Mkdir(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for at := noon; at.Before(noon.Add(150 * time.Minute)); at = at.Add(time.Second) {
+		l.Add(at, Site, truth(Site, at), Measured)
+		if at.Unix()%55 == 0 && l.Turn() != nil {
+			refused++
+		}
+	}
+	if refused == 0 || l.Err() == nil || len(mem.rows) < 3 {
+		t.Errorf("%d turns refused, %v, %d hours stored", refused, l.Err(), len(mem.rows))
+	}
+	l = openLog(t, mem, dir) // killed
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, l)
+	if n := checkSeconds(t, l, noon, noon.Add(150*time.Minute)); n < 9000-60 {
+		t.Errorf("%d of 9000 seconds", n)
+	}
+	checkMinutes(t, l, noon, noon.Add(150*time.Minute))
 }
 
 // Days past their retention go, but for the hours around events.
