@@ -162,13 +162,7 @@ func (b *baseliner) eventDays(meterID string) (map[string]bool, error) {
 			days[e.Start.In(b.cfg.Site.Timezone).Format(time.DateOnly)] = true
 		}
 	}
-	err := b.store.Range(eventsBucket, "", "", func(_ string, value []byte) error {
-		if e, err := decodeEvent(value); err == nil { // one that is damaged was named at the start
-			note(&e)
-		}
-		return nil
-	})
-	b.events.each(note)
+	err := b.events.all(b.store, note)
 	return days, err
 }
 
@@ -296,6 +290,19 @@ func (es *events) lacksAfter(r dispatch.Record) bool {
 	defer es.mu.Unlock()
 	e := es.byID[r.EventID]
 	return e != nil && e.Followed && e.BaselineAfter == nil
+}
+
+// all calls fn for every event that is stored, then for those in memory, which
+// know more.
+func (es *events) all(st *store.Store, fn func(*event)) error {
+	err := st.Range(eventsBucket, "", "", func(_ string, value []byte) error {
+		if e, err := decodeEvent(value); err == nil { // one that is damaged was named at the start
+			fn(&e)
+		}
+		return nil
+	})
+	es.each(fn)
+	return err
 }
 
 // each calls fn for the events in memory.

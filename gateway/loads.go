@@ -36,13 +36,7 @@ func (g *Gateway) eventHours() (map[int64]bool, error) {
 			hours[h] = true
 		}
 	}
-	err := g.store.Range(eventsBucket, "", "", func(_ string, value []byte) error {
-		if e, err := decodeEvent(value); err == nil { // one that is damaged was named at the start
-			note(&e)
-		}
-		return nil
-	})
-	g.events.each(note)
+	err := g.events.all(g.store, note)
 	return hours, err
 }
 
