@@ -15,7 +15,7 @@ const LoadDir = "load"
 // the minutes.
 func (g *Gateway) openLoads() {
 	o := loadlog.Options{Store: g.store, Retain: g.cfg.Store.Retain, Dir: filepath.Join(g.cfg.Store.Dir, LoadDir),
-		KeepFine: g.cfg.Store.RetainSeconds, KeepHours: g.eventHours}
+		KeepFine: g.cfg.Store.RetainFine, KeepHours: g.eventHours}
 	loads, err := loadlog.Open(o)
 	if err != nil {
 		g.log.Error("seconds of load are not kept, minutes are", "error", err)

@@ -246,5 +246,5 @@ func (p *parser) policy(b *block) {
 }
 
 func (p *parser) store(b *block) {
-	p.cfg.Store = Store{Dir: b.text("dir"), Retain: b.duration("retain"), RetainSeconds: b.duration("retain_seconds")}
+	p.cfg.Store = Store{Dir: b.text("dir"), Retain: b.duration("retain"), RetainFine: b.duration("retain_seconds")}
 }

@@ -166,7 +166,7 @@ type HTTP struct {
 
 // Store is where state is kept.
 type Store struct {
-	Dir           string
-	Retain        time.Duration // of minutes and reports
-	RetainSeconds time.Duration // of seconds
+	Dir        string
+	Retain     time.Duration // of minutes and reports
+	RetainFine time.Duration // of seconds
 }

@@ -107,7 +107,7 @@ func TestSmallestConfigGetsTheDefaults(t *testing.T) {
 		Policy: Policy{Basis: "energy", Voluntary: "follow", CommunicationTest: "dry-run", OnMissing: "execute", Release: 2 * time.Minute,
 			ReleaseLoads: 75 * time.Minute},
 		HTTP:  HTTP{Listen: "127.0.0.1:8645"},
-		Store: Store{Dir: "/var/lib/nominald", Retain: 400 * 24 * time.Hour, RetainSeconds: 30 * 24 * time.Hour},
+		Store: Store{Dir: "/var/lib/nominald", Retain: 400 * 24 * time.Hour, RetainFine: 30 * 24 * time.Hour},
 	}
 	compare(t, got, want)
 }
@@ -215,7 +215,7 @@ store: {dir: /srv/n, retain: 1d12h}
 			ReleaseLoads: 30 * time.Minute, ReleaseRandom: 7 * time.Minute, ChargeToTarget: true,
 			Precharge: 2 * time.Hour, Precool: 45 * time.Minute, PrepareInWindow: true},
 		HTTP:  HTTP{Listen: "0.0.0.0:80", Token: NewSecret("file:/etc/nominald/http.token", "0123456789abcdef"), Hosts: []string{"gw.example.net", "GW"}},
-		Store: Store{Dir: "/srv/n", Retain: 36 * time.Hour, RetainSeconds: 30 * 24 * time.Hour},
+		Store: Store{Dir: "/srv/n", Retain: 36 * time.Hour, RetainFine: 30 * 24 * time.Hour},
 		Warnings: []string{
 			"devices[2]: c is in no meter's devices and is never dispatched",
 			"devices[3]: t is in no meter's devices and is never dispatched",

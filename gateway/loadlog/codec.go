@@ -149,7 +149,7 @@ func (m *minute) flags(whole bool) byte {
 	for _, f := range []struct {
 		on   bool
 		flag byte
-	}{{whole, flagWhole}, {m.doubtful, flagDoubtful}, {m.gap, flagGap}, {msOf(m.covered) == 0, flagNothing},
+	}{{whole, flagWhole}, {m.doubtful && msOf(m.covered) > 0, flagDoubtful}, {m.gap, flagGap}, {msOf(m.covered) == 0, flagNothing},
 		{msOf(m.recovered) > 0, flagRecovered}, {msOf(m.guessed) > 0, flagGuessed}} {
 		if f.on {
 			flags |= f.flag
@@ -216,7 +216,8 @@ func (r *reader) cell(m *minute, length time.Duration, last int64) (int64, error
 	const known = flagWhole | flagDoubtful | flagGap | flagNothing | flagRecovered | flagGuessed
 	flags := r.byte()
 	m.gap, m.doubtful = flags&flagGap != 0, flags&flagDoubtful != 0
-	if flags&^known != 0 || flags&flagNothing != 0 && flags&(flagWhole|flagRecovered) != 0 {
+	if flags&^known != 0 ||
+		flags&flagNothing != 0 && (flags&(flagWhole|flagRecovered|flagDoubtful) != 0 || flags&(flagGap|flagGuessed) == 0) {
 		return 0, fmt.Errorf("%w: flags %d", errCodec, flags)
 	}
 	if flags&flagNothing == 0 {
