@@ -64,7 +64,7 @@ func (g *Gateway) connect() error {
 	g.control = &control{cfg: g.cfg, log: g.log, clock: g.clock, loads: g.loads, schedule: &g.schedule,
 		latch: g.latch, events: g.events, units: g.units, point: sitePoint(g.cfg), period: g.opts.Period,
 		publish: g.show, wake: make(chan struct{}, 1), born: time.Now(), now: time.Now}
-	g.poller = g.newPoller()
+	g.poller, g.sender = g.newPoller(), g.newSender()
 	if err := g.newServer(); err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func (g *Gateway) newServer() error {
 		return err
 	}
 	g.server = status.New(status.Options{Board: g.board, Site: g, Load: loadSource{g.loads}, Explain: g.rounds,
-		Health: g, Page: pages, Token: g.cfg.HTTP.Token.Value(), Hosts: g.cfg.HTTP.Hosts, Now: g.clock.Now, Log: g.log})
+		Health: g, Intervals: g.Intervals, Page: pages, Token: g.cfg.HTTP.Token.Value(), Hosts: g.cfg.HTTP.Hosts, Now: g.clock.Now, Log: g.log})
 	return nil
 }
 

@@ -25,6 +25,7 @@ import (
 	"nominald/drivers/gpio"
 	"nominald/gateway/clock"
 	"nominald/gateway/config"
+	"nominald/gateway/intervals"
 	"nominald/gateway/loadlog"
 	"nominald/gateway/notify"
 	"nominald/gateway/status"
@@ -57,6 +58,7 @@ type Gateway struct {
 	store    *store.Store
 	clock    *clock.Clock
 	loads    *loadlog.Log
+	sender   *intervals.Sender // nil: no intervals are sent
 	schedule atomic.Pointer[dispatch.Schedule]
 	events   *events
 	rounds   *rounds
@@ -122,10 +124,13 @@ func (g *Gateway) runTasks(ctx context.Context, ln net.Listener) error {
 		{"clock", g.clock.Run},
 		{"events", (&keeper{store: g.store, events: g.events, diary: &g.diary, log: g.log, failed: g.noteStore}).run},
 		{"reports", (&archivist{events: g.events, schedule: &g.schedule, reporter: g.reporter(), now: g.clock.Now,
-			trusted: func() bool { return g.clock.State().Trusted }, log: g.log}).run},
+			trusted: func() bool { return g.clock.State().Trusted }, ended: g.ended, log: g.log}).run},
 		{"http", func(ctx context.Context) error { return g.server.Serve(ctx, ln) }},
 		{"watchdog", g.sd.Run},
 		{"ready", g.awaitReady},
+	}
+	if g.sender != nil {
+		tasks = append(tasks, task{"intervals", g.sender.Run})
 	}
 	for _, b := range g.inputs {
 		tasks = append(tasks, task{"input " + b.cfg.Name, func(ctx context.Context) error {

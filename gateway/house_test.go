@@ -27,6 +27,7 @@ var layers = []struct {
 	{"gateway/config", []string{"drivers", "dispatch"}},
 	{"gateway/store", []string{"dispatch"}},
 	{"gateway/loadlog", nil},
+	{"gateway/intervals", []string{"dispatch"}},
 	{"gateway/journal", nil},
 	{"gateway/clock", nil},
 	{"gateway/notify", nil},

@@ -48,6 +48,7 @@ type archivist struct {
 	reporter reporter
 	now      func() time.Time
 	trusted  func() bool
+	ended    func(event string, end time.Time) // nil, or told of each report
 	log      *slog.Logger
 }
 
@@ -81,6 +82,9 @@ func (a *archivist) round() {
 		}
 		if f := a.freeze(r, e, now); f != nil {
 			a.events.setFrozen(id, f)
+			if a.ended != nil {
+				a.ended(id, f.Until)
+			}
 			a.log.Info("report", "event", id, "revision", f.Report.Revision, "verdict", f.Report.Verdict)
 		}
 	}

@@ -130,6 +130,7 @@ func commands() []*cobra.Command {
 		latchCommand("stop"),
 		latchCommand("resume"),
 		storeCommand(),
+		leapCommand(),
 		releaseCommand(),
 		simulateCommand(),
 		versionCommand(),

@@ -1,6 +1,7 @@
 package leap
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,13 +37,14 @@ type APIError struct {
 	Body       string        // as received, at most 512 bytes
 	RetryAfter time.Duration // 0: not given; at most 1 h
 	Class      Class
+	Method     string // empty: POST
 	URL        string
 }
 
 // Error names the address, the answer and, where a person must act, what to do.
 func (e *APIError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "POST %s:", e.URL)
+	fmt.Fprintf(&b, "%s %s:", cmp.Or(e.Method, http.MethodPost), e.URL)
 	if e.Status != 0 {
 		fmt.Fprintf(&b, " %d %s", e.Status, http.StatusText(e.Status))
 	}

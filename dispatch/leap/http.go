@@ -49,16 +49,27 @@ func newTransport() *http.Transport {
 	}
 }
 
-// post sends one request and reads the whole answer. It ends pageDeadline
-// after its start, or as soon as the body stood still for stallAfter.
+// call is one request.
+type call struct {
+	method, url, contentType string
+	body                     []byte
+}
+
+// post asks for a page of a search.
 func (c *Client) post(ctx context.Context, body []byte) (answer, error) {
+	return c.do(ctx, call{http.MethodPost, c.url, "application/json", body})
+}
+
+// do sends one request and reads the whole answer. It ends pageDeadline after
+// its start, or as soon as the body stood still for stallAfter.
+func (c *Client) do(ctx context.Context, r call) (answer, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	total := time.AfterFunc(pageDeadline, func() {
 		cancel(errTimeout(fmt.Sprintf("no complete answer after %s", pageDeadline)))
 	})
 	defer total.Stop()
-	a, err := c.exchange(ctx, cancel, body)
+	a, err := c.exchange(ctx, cancel, r)
 	if err == nil {
 		return a, nil
 	}
@@ -70,13 +81,13 @@ func (c *Client) post(ctx context.Context, body []byte) (answer, error) {
 	c.http.CloseIdleConnections()
 	var late errTimeout
 	if cause := context.Cause(ctx); errors.As(cause, &late) {
-		return answer{}, fmt.Errorf("POST %s: %w", c.url, late)
+		return answer{}, fmt.Errorf("%s %s: %w", r.method, r.url, late)
 	}
 	return answer{}, err
 }
 
-func (c *Client) exchange(ctx context.Context, cancel context.CancelCauseFunc, body []byte) (answer, error) {
-	req, key, err := c.newRequest(ctx, body)
+func (c *Client) exchange(ctx context.Context, cancel context.CancelCauseFunc, r call) (answer, error) {
+	req, key, err := c.newRequest(ctx, r)
 	if err != nil {
 		return answer{}, err
 	}
@@ -91,29 +102,31 @@ func (c *Client) exchange(ctx context.Context, cancel context.CancelCauseFunc, b
 		a.date = date.UTC()
 	}
 	if resp.StatusCode != http.StatusOK {
-		return answer{}, c.refusal(resp, key, cancel)
+		return answer{}, c.refusal(r, resp, key, cancel)
 	}
 	a.body, err = readBody(resp.Body, c.opt.MaxBytes, cancel)
 	if err != nil {
-		return answer{}, fmt.Errorf("POST %s: read the answer: %w", c.url, err)
+		return answer{}, fmt.Errorf("%s %s: read the answer: %w", r.method, r.url, err)
 	}
 	return a, nil
 }
 
-func (c *Client) newRequest(ctx context.Context, body []byte) (*http.Request, string, error) {
+func (c *Client) newRequest(ctx context.Context, r call) (*http.Request, string, error) {
 	key := ""
 	if c.opt.Key != nil {
 		key = strings.TrimSpace(c.opt.Key())
 	}
 	if problem := checkKey(key); problem != "" {
-		return nil, "", &APIError{URL: c.url, Class: Config, Message: problem}
+		return nil, "", &APIError{URL: r.url, Method: r.method, Class: Config, Message: problem}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, r.method, r.url, bytes.NewReader(r.body))
 	if err != nil {
 		return nil, "", fmt.Errorf("make the request: %w", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+key)
-	req.Header.Set("Content-Type", "application/json")
+	if r.contentType != "" {
+		req.Header.Set("Content-Type", r.contentType)
+	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.opt.UserAgent)
 	return req, key, nil
@@ -132,13 +145,13 @@ func checkKey(key string) string {
 
 // refusal makes an error of an answer that is not 200. Half of its body is as
 // good as all of it.
-func (c *Client) refusal(resp *http.Response, key string, cancel context.CancelCauseFunc) error {
+func (c *Client) refusal(r call, resp *http.Response, key string, cancel context.CancelCauseFunc) error {
 	body, err := readBody(io.LimitReader(resp.Body, 16<<10), 16<<10, cancel)
 	if err != nil {
 		body = nil
 	}
 	e := newAPIError(resp, body, key, c.opt.Now())
-	e.URL = c.url
+	e.URL, e.Method = r.url, r.method
 	return e
 }
 

@@ -205,6 +205,7 @@ func (p *parser) meter(b *block) {
 		Reference:  Reference(b.text("reference")),
 		Baseline:   b.text("baseline"),
 		Devices:    b.list("devices"),
+		Upload:     b.flag("upload"),
 	}
 	if m.Reference == "" {
 		m.Reference = ByBaseline

@@ -74,6 +74,7 @@ type Meter struct {
 	Reference  Reference
 	Baseline   string // preset, with reference baseline
 	Devices    []string
+	Upload     bool // its intervals are sent to Leap
 }
 
 // Bus is one wire with one owner: a TCP endpoint or a serial line.

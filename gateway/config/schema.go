@@ -134,6 +134,7 @@ func meterKeys() section {
 			{name: "measured_by", shape: asName, required: true, doc: "Name of the device that measures it: one of kind meter or, with type device, the device itself."},
 			{name: "reference", shape: asEnum, values: []string{string(ByBaseline), string(ByDevice), string(Relative)}, doc: "What a target is measured against: the site's estimated baseline, the device's own power, or the load before the event. Default: baseline for utility_meter, device for type device."},
 			{name: "baseline", shape: asEnum, values: baseline.Names(), doc: "Baseline preset; packaging/docs/baselines.md says what each does. Required with reference baseline. zero and dsgs-option-3 are for type device."},
+			{name: "upload", shape: asFlag, def: "false", doc: "Send its intervals of 15 minutes to Leap, daily and after each timeslot. For programs whose data the partner supplies, mostly with type device; utilities send those of their own meters. The key needs the permission for it."},
 			{name: "devices", shape: asNameList, required: true, doc: "Names of the devices that are dispatched for it."},
 		}}
 }

@@ -48,6 +48,8 @@ type Leap struct {
 	requests []Recorded
 	pages    map[string]pageState
 	issued   int
+
+	intervals intervalAccount
 }
 
 // Recorded is a request that reached the server.
@@ -167,6 +169,10 @@ func (l *Leap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		rec.Status = fault.write(w, r, nil)
 		return
 	}
+	if l.isIntervals(r) {
+		rec.Status = l.serveIntervals(w, r, body, readErr)
+		return
+	}
 	if status, msg := l.refuse(r, readErr); status != 0 {
 		if status == http.StatusMethodNotAllowed {
 			w.Header().Set("Allow", http.MethodPost)
@@ -214,18 +220,26 @@ func (l *Leap) refuse(r *http.Request, readErr error) (int, string) {
 	if r.Method != http.MethodPost {
 		return http.StatusMethodNotAllowed, "method " + r.Method + " is not allowed"
 	}
-	key, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	switch {
-	case ok && slices.Contains(l.opts.ForeignKeys, key):
-		return http.StatusForbidden, "this key belongs to another environment"
-	case !ok || key == "" || key != l.opts.Key:
-		return http.StatusUnauthorized, "a bearer token is required"
+	if status, msg := l.refuseKey(r); status != 0 {
+		return status, msg
 	}
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return http.StatusUnsupportedMediaType, "content type must be application/json"
 	}
 	if readErr != nil {
 		return http.StatusBadRequest, "request body could not be read"
+	}
+	return 0, ""
+}
+
+// refuseKey returns the status that a request's key deserves, 0 for a good one.
+func (l *Leap) refuseKey(r *http.Request) (int, string) {
+	key, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	switch {
+	case ok && slices.Contains(l.opts.ForeignKeys, key):
+		return http.StatusForbidden, "this key belongs to another environment"
+	case !ok || key == "" || key != l.opts.Key:
+		return http.StatusUnauthorized, "a bearer token is required"
 	}
 	return 0, ""
 }

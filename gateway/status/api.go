@@ -46,6 +46,23 @@ func (s *Server) timeslots(w http.ResponseWriter, r *http.Request) {
 	problem(w, http.StatusBadRequest, err.Error())
 }
 
+// intervals says what became of the intervals that were sent to Leap.
+func (s *Server) intervals(w http.ResponseWriter, _ *http.Request) {
+	var summary any
+	var err error
+	if s.opt.Intervals != nil {
+		summary, err = s.opt.Intervals()
+	}
+	switch {
+	case err != nil:
+		problem(w, http.StatusInternalServerError, "intervals: "+err.Error())
+	case summary == nil:
+		problem(w, http.StatusNotFound, "no intervals are sent to Leap: no meter of the config has upload: true")
+	default:
+		writeJSON(w, summary)
+	}
+}
+
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	now := s.opt.Now()
 	q, err := query(r)

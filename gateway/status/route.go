@@ -40,6 +40,7 @@ func (s *Server) table() map[string]route {
 		"/api/v1/load":      {get: s.load},
 		"/api/v1/explain":   {get: s.explain},
 		"/api/v1/stream":    {get: s.stream},
+		"/api/v1/intervals": {get: s.intervals},
 		"/api/v1/stop":      {post: s.stop},
 		"/api/v1/resume":    {post: s.resume},
 		loginPath:           {post: s.login, open: true, ownBody: true},

@@ -73,7 +73,10 @@ type Options struct {
 	Site    Site
 	Load    LoadSource
 	Explain Explainer
-	Health  Health
+	// Intervals says what became of the intervals that were sent to Leap, nil
+	// where none are; the function may be nil, too.
+	Intervals func() (any, error)
+	Health    Health
 	// Page maps paths to the files of the operator's page. They hold no site
 	// data and are served without a token.
 	Page map[string]http.Handler

@@ -48,6 +48,7 @@ const (
 	scheduleSpare = "schedule.spare"
 	eventsSpare   = "events.spare"
 	bucketEvents  = "events"
+	bucketLedger  = "intervals" // what was sent to Leap
 	bucketMemory  = "memory"
 
 	// spareEvery is how old the copy of the events may be: they change each 30 s
@@ -71,7 +72,7 @@ var errSpareVersion = errors.New("written by a later version of nominald")
 func newSpares() []*spare {
 	return []*spare{
 		{name: scheduleSpare, buckets: []string{bucketSchedule, bucketMemory, bucketMeta}, prompt: []string{bucketSchedule, bucketMemory}},
-		{name: eventsSpare, buckets: []string{bucketEvents}},
+		{name: eventsSpare, buckets: []string{bucketEvents, bucketLedger}},
 	}
 }
 

@@ -1,0 +1,222 @@
+package intervals
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"nominald/dispatch/leap"
+)
+
+const (
+	// lookBack is how far back days are compared with what was sent: weeks
+	// without a network are made good by themselves.
+	lookBack = 60
+	// mostFailures is how often a file that Leap does not take is sent.
+	mostFailures = 5
+	keptProblems = 50
+	// lostFor is how long Leap is given to show a file whose answer was lost.
+	lostFor = 2 * time.Minute
+	// clockSlack is how far Leap's clock and ours may differ.
+	clockSlack = 2 * time.Minute
+	// mostAsked is how many uploads of the account are looked at for one whose
+	// answer was lost.
+	mostAsked = 50
+)
+
+// API is Leap's side.
+type API interface {
+	UploadIntervals(ctx context.Context, csv []byte) (jobID string, err error)
+	Uploads(ctx context.Context, since time.Time) ([]leap.Upload, error)
+	JobProblems(ctx context.Context, jobID string) ([]leap.JobProblem, error)
+	Preview(ctx context.Context, jobID string) (lines []string, more bool, err error)
+}
+
+// Missing asks what Leap lacks.
+type Missing interface {
+	MissingIntervals(ctx context.Context, meters []string, from, to time.Time) ([]leap.Missing, error)
+}
+
+// Load gives the intervals of a Leap meter in [from, to).
+type Load interface {
+	Intervals(meter string, from, to time.Time) ([]Row, error)
+}
+
+// Options of a Sender; all are needed.
+type Options struct {
+	API     API
+	Missing Missing
+	Store   Store
+	Load    Load
+	Meters  []string
+	At      time.Duration // of the day, UTC: when a day is sent
+	Site    string        // spreads the sites of a fleet over an hour
+	Now     func() time.Time
+	Trusted func() bool // whether the clock is to be believed
+}
+
+// Sender sends intervals. Round is called by one goroutine.
+type Sender struct {
+	opt Options
+	// again are the quarters of days that Leap took once and says it lacks.
+	again map[string]map[int]bool
+
+	mu        sync.Mutex
+	lastError string
+	lastOK    time.Time
+	events    []time.Time // when to look, after events
+	next      time.Time   // when to look, daily
+}
+
+// New returns a sender.
+func New(o Options) *Sender { return &Sender{opt: o, again: map[string]map[int]bool{}} }
+
+// errWait: the upload is under way.
+var errWait = errors.New("the job has not ended")
+
+// SendDay brings a meter's day a step further. It is done with the day where it
+// returns true: Leap has all that can be sent, or refused it.
+func (s *Sender) SendDay(ctx context.Context, meter string, day time.Time) (done bool, err error) {
+	d, err := s.load(meter, day)
+	if err != nil {
+		return false, err
+	}
+	if d.Pending != nil {
+		err := s.follow(ctx, d)
+		if errors.Is(err, errWait) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if err := s.save(d); err != nil {
+			return false, err
+		}
+	}
+	now := s.opt.Now()
+	if d.Failures > 0 && d.Failures < mostFailures && now.Before(d.FailedAt.Add(backOff(d.Failures))) {
+		return false, nil
+	}
+	rows, err := s.opt.Load.Intervals(meter, day, day.Add(24*time.Hour))
+	if err != nil {
+		return false, fmt.Errorf("intervals of %s on %s: %w", meter, d.Date, err)
+	}
+	again := s.again[dayKey(meter, day)]
+	due := d.due(sendable(rows, now), again)
+	if len(due) == 0 {
+		return true, nil
+	}
+	delete(s.again, dayKey(meter, day))
+	return false, s.send(ctx, d, due)
+}
+
+// backOff is how long a file that failed waits: an hour, then twice as long each time.
+func backOff(failures int) time.Duration { return time.Hour << (failures - 1) }
+
+// send notes the file, sends it and notes the job.
+func (s *Sender) send(ctx context.Context, d *Day, due []Row) error {
+	now := s.opt.Now()
+	d.Pending = &Pending{At: now, File: CSV(d.Meter, due, now)}
+	if err := s.save(d); err != nil {
+		return err
+	}
+	job, err := s.opt.API.UploadIntervals(ctx, []byte(d.Pending.File))
+	if err != nil {
+		if refused(err) {
+			d.Pending = nil // it never got as far as a job
+			return errors.Join(err, s.save(d))
+		}
+		return err
+	}
+	d.Pending.Job = job
+	return s.save(d)
+}
+
+// refused tells an answer that says plainly that nothing was taken.
+func refused(err error) bool {
+	var api *leap.APIError
+	return errors.As(err, &api) && (api.Status == 0 || api.Status >= 400 && api.Status < 500)
+}
+
+// follow finds out what became of a file.
+func (s *Sender) follow(ctx context.Context, d *Day) error {
+	uploads, err := s.opt.API.Uploads(ctx, d.Pending.At.Add(-clockSlack))
+	if err != nil {
+		return err
+	}
+	if d.Pending.Job == "" {
+		return s.find(ctx, d, uploads)
+	}
+	for _, u := range uploads {
+		if u.JobID != d.Pending.Job {
+			continue
+		}
+		switch u.Status {
+		case leap.JobCompleted:
+			d.settle(u.JobID)
+			s.good()
+			return nil
+		case leap.JobFailed:
+			problems, err := s.opt.API.JobProblems(ctx, u.JobID)
+			if err != nil {
+				return err
+			}
+			d.fail(problems, s.opt.Now())
+			return nil
+		}
+		return errWait
+	}
+	if s.opt.Now().Sub(d.Pending.At) > 24*time.Hour {
+		d.Pending = nil // Leap knows of no such job any more
+		return nil
+	}
+	return errWait
+}
+
+// find looks among the account's uploads for a file whose answer was lost: by
+// its first lines, since a file has no name of ours. One that is not there after
+// a while never arrived.
+func (s *Sender) find(ctx context.Context, d *Day, uploads []leap.Upload) error {
+	want := strings.SplitAfter(d.Pending.File, "\n")
+	for i, u := range uploads {
+		if i == mostAsked {
+			break
+		}
+		got, more, err := s.opt.API.Preview(ctx, u.JobID)
+		if err != nil {
+			return err
+		}
+		if sameFile(want, got, more) {
+			d.Pending.Job = u.JobID
+			return errors.Join(s.save(d), errWait)
+		}
+	}
+	if s.opt.Now().Sub(d.Pending.At) < lostFor {
+		return errWait
+	}
+	d.Pending = nil
+	return nil
+}
+
+// sameFile compares the lines of a file with its preview.
+func sameFile(want, got []string, more bool) bool {
+	want = want[:len(want)-1] // what follows the last line break
+	if len(got) == 0 || len(got) > len(want) || !more && len(got) < len(want) {
+		return false
+	}
+	for i, l := range got {
+		if strings.TrimRight(l, "\r\n") != strings.TrimRight(want[i], "\n") {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Sender) good() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastError, s.lastOK = "", s.opt.Now().UTC()
+}

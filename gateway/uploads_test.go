@@ -1,0 +1,66 @@
+package gateway
+
+import (
+	"log/slog"
+	"math"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"nominald/drivers"
+	"nominald/gateway/config"
+	"nominald/gateway/intervals"
+	"nominald/gateway/loadlog"
+	"nominald/gateway/sim"
+	"nominald/gateway/store"
+)
+
+// What a battery discharged comes out of its Leap meter, and the load of a site
+// goes into its: from the load log to Leap, through a socket.
+func TestIntervalsReachLeap(t *testing.T) {
+	const battery, site, quiet = "afce893d-ea68-487f-9f8c-778b1881f60a", "0d3a9a52-9a2f-4f0f-8a35-0b8f0f1c2d3e", "5b8b2c5e-6c0e-4a5a-9c5e-0f5d1c3b2a10"
+	account := sim.NewLeap(sim.LeapOptions{Key: "key", Meters: []string{battery, site, quiet}})
+	srv := httptest.NewServer(account)
+	defer srv.Close()
+	st, _, err := store.Open(t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	g := &Gateway{log: slog.New(slog.DiscardHandler), store: st, clock: newClock(st), loads: loadlog.New(loadlog.Options{Store: st}),
+		units: []*unit{{cfg: config.Device{Name: "battery", Kind: drivers.Battery}}, {cfg: config.Device{Name: "main", Kind: drivers.Meter}}},
+		cfg: &config.Config{Site: config.Site{Name: "Bakery"},
+			Leap:    config.Leap{URL: srv.URL + "/v2", APIKey: config.NewSecret("env:KEY", "key")},
+			Devices: []config.Device{{Name: "battery", Kind: drivers.Battery}, {Name: "main", Kind: drivers.Meter}},
+			Meters: []config.Meter{{ID: battery, Type: config.DeviceMeter, MeasuredBy: "battery", Upload: true},
+				{ID: site, Type: config.UtilityMeter, MeasuredBy: "main", Upload: true}, {ID: quiet, Type: config.DeviceMeter, MeasuredBy: "battery"}}}}
+	from := time.Now().UTC().Truncate(intervals.Quarter).Add(-2 * time.Hour)
+	for at := from; at.Before(from.Add(2*time.Hour + time.Second)); at = at.Add(time.Second) {
+		g.loads.Add(at, "battery", 2000, loadlog.Measured)
+		g.loads.Add(at, "main", 4000, loadlog.Measured)
+		g.loads.Add(at, loadlog.Site, 4000, loadlog.Measured)
+	}
+	if err := g.loads.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	sender := g.newSender()
+	for range 20 {
+		if !sender.Round(t.Context()) {
+			break
+		}
+	}
+	for at := from; at.Before(from.Add(2 * time.Hour)); at = at.Add(intervals.Quarter) {
+		for meter, want := range map[string]float64{battery: -0.5, site: 1} {
+			if got := account.Taken(meter, at); len(got) != 1 || math.Abs(got[0]-want) > 0.0006 {
+				t.Errorf("%s at %s: Leap has %v kWh, want %v", meter, at.Format(time.TimeOnly), got, want)
+			}
+		}
+		if got := account.Taken(quiet, at); got != nil {
+			t.Errorf("a meter that is not to be sent: %v", got)
+		}
+	}
+	g.sender = sender
+	if s, err := g.Intervals(); err != nil || s.(intervals.Summary).Intervals != 16 {
+		t.Errorf("summary %+v, %v", s, err)
+	}
+}
