@@ -39,7 +39,16 @@ func (g *Gateway) newSender() *intervals.Sender {
 	}
 	client := newLeapClient(g.cfg, g.opts.Version)
 	return intervals.New(intervals.Options{API: client, Missing: client, Store: g.store, Load: load, Meters: ids, At: uploadAt,
-		Site: g.cfg.Site.Name, Now: g.clock.Now, Trusted: func() bool { return g.clock.State().Trusted }})
+		Site: g.cfg.Site.Name, Now: g.clock.Now, Trusted: func() bool { return g.clock.State().Trusted }, Report: g.noteUploads})
+}
+
+// noteUploads logs how sending goes when that changes.
+func (g *Gateway) noteUploads(err error) {
+	if err != nil {
+		g.log.Warn("intervals are not sent", "error", err)
+		return
+	}
+	g.log.Info("intervals are sent again")
 }
 
 // meterChannel is the channel of the load log that measures a Leap meter.

@@ -25,17 +25,18 @@ func noon() time.Time { return time.Date(2026, 7, 1, 12, 5, 0, 0, time.UTC) }
 
 // rig is a sender, a store in a file and a simulated Leap behind a socket.
 type rig struct {
-	t      *testing.T
-	now    time.Time
-	leap   *sim.Leap
-	dir    string
-	store  *store.Store
-	sender *Sender
-	from   time.Time      // the log has load since then
-	wh     map[int64]Row  // changed rows
-	lost   map[int64]bool // gaps
-	down   bool           // the network is dead
-	url    string
+	t       *testing.T
+	now     time.Time
+	leap    *sim.Leap
+	dir     string
+	store   *store.Store
+	sender  *Sender
+	from    time.Time      // the log has load since then
+	wh      map[int64]Row  // changed rows
+	lost    map[int64]bool // gaps
+	down    bool           // the network is dead
+	url     string
+	reports []error
 }
 
 func newRig(t *testing.T) *rig {
@@ -64,7 +65,7 @@ func (r *rig) open() {
 	r.store = st
 	client := leap.New(leap.Options{BaseURL: r.url, Key: func() string { return "key" }, Now: func() time.Time { return r.now }})
 	r.sender = New(Options{API: r.api(client), Missing: client, Store: st, Load: r, Meters: []string{meter}, At: 2 * time.Hour,
-		Site: "bakery", Now: func() time.Time { return r.now }, Trusted: func() bool { return true }})
+		Site: "bakery", Now: func() time.Time { return r.now }, Trusted: func() bool { return true }, Report: func(err error) { r.reports = append(r.reports, err) }})
 }
 
 // cable is the client behind a network that may be dead.
@@ -272,6 +273,27 @@ func TestWeeksOffline(t *testing.T) {
 	}
 }
 
+// A key without the permission is tried seldom, and said once.
+func TestKeyRefused(t *testing.T) {
+	r := newRig(t)
+	r.leap.SetFault(sim.Fault{Kind: sim.BadStatus, Status: 403})
+	for range 60 {
+		if !r.sender.Round(t.Context()) {
+			t.Error("nothing left to do")
+		}
+		r.now = r.now.Add(time.Minute)
+	}
+	if n := len(r.leap.Requests()); n < 3 || n > 5 || len(r.reports) != 1 || r.reports[0] == nil {
+		t.Errorf("%d requests, said %v", n, r.reports)
+	}
+	r.leap.SetFault(sim.Fault{})
+	r.run(60)
+	r.check(r.from, noon(), 1)
+	if len(r.reports) != 2 || r.reports[1] != nil {
+		t.Errorf("said %v", r.reports)
+	}
+}
+
 // What Leap took and lost goes again, and only that.
 func TestLeapLacksWhatItTook(t *testing.T) {
 	r := newRig(t)
@@ -292,7 +314,7 @@ func TestJitter(t *testing.T) {
 	seen := map[time.Duration]bool{}
 	for i := range 50 {
 		s := New(Options{Site: fmt.Sprint("site ", i), At: 2 * time.Hour})
-		if !s.due(noon()) || s.due(noon().Add(time.Minute)) {
+		if s.due(noon()) && s.jitter(afterStart, "start") > 0 || !s.due(noon().Add(afterStart)) || s.due(noon().Add(afterStart+time.Minute)) {
 			t.Fatal("the start looks once")
 		}
 		at := s.next.Sub(noon().Truncate(24 * time.Hour).Add(24 * time.Hour))
@@ -301,7 +323,7 @@ func TestJitter(t *testing.T) {
 		}
 		seen[at] = true
 		s.Ended("event", noon())
-		if s.due(noon().Add(9*time.Minute)) || !s.due(noon().Add(15*time.Minute+afterEvent+look)) {
+		if s.due(noon().Add(11*time.Minute-time.Second)) || !s.due(noon().Add(15*time.Minute+afterEvent+look)) {
 			t.Error("after an event")
 		}
 	}

@@ -14,6 +14,8 @@ const (
 	spread = time.Hour
 	// afterEvent is how long the sites of a fleet take after an event.
 	afterEvent = 30 * time.Minute
+	// afterStart is over what time they look first.
+	afterStart = 10 * time.Minute
 	// mostSteps bounds one look: a long backlog goes in many.
 	mostSteps = 10
 )
@@ -33,7 +35,7 @@ func (s *Sender) Ended(event string, end time.Time) {
 	s.events = append(s.events, end.Truncate(Quarter).Add(Quarter+look+s.jitter(afterEvent, event)))
 }
 
-// Run sends daily, after each event, and at the start; what is under way is
+// Run sends daily, after each event, and soon after the start; what is under way is
 // followed each minute. It ends with the context.
 func (s *Sender) Run(ctx context.Context) error {
 	ticks := time.NewTicker(look)
@@ -62,7 +64,10 @@ func (s *Sender) Run(ctx context.Context) error {
 func (s *Sender) due(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	due := !now.Before(s.next) // the first time: at once
+	if s.next.IsZero() { // after a power cut a whole region starts at once
+		s.next = now.Add(s.jitter(afterStart, "start"))
+	}
+	due := !now.Before(s.next)
 	if due {
 		midnight := now.UTC().Truncate(24 * time.Hour)
 		s.next = midnight.Add(s.opt.At + s.jitter(spread, "daily"))
@@ -129,6 +134,9 @@ func later(a, b time.Time) time.Time {
 // tells whether there is more to do. An error ends it until the next look.
 func (s *Sender) Round(ctx context.Context) (more bool) {
 	today := s.opt.Now().UTC().Truncate(24 * time.Hour)
+	if s.waits() {
+		return true
+	}
 	steps := 0
 	for _, day := range s.days(today) {
 		for _, meter := range s.opt.Meters {
@@ -149,6 +157,13 @@ func (s *Sender) Round(ctx context.Context) (more bool) {
 	return more
 }
 
+// waits tells whether an error was too short ago.
+func (s *Sender) waits() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.opt.Now().Before(s.notBefore)
+}
+
 // days are those to compare: the last lookBack, and older ones that Leap lacks.
 func (s *Sender) days(today time.Time) []time.Time {
 	var out []time.Time
@@ -165,10 +180,4 @@ func (s *Sender) days(today time.Time) []time.Time {
 		out = append(out, day)
 	}
 	return out
-}
-
-func (s *Sender) bad(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lastError = err.Error()
 }

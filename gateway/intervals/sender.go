@@ -22,6 +22,8 @@ const (
 	lostFor = 2 * time.Minute
 	// clockSlack is how far Leap's clock and ours may differ.
 	clockSlack = 2 * time.Minute
+	// configWait is between tries of what a person has to mend.
+	configWait = 15 * time.Minute
 	// mostAsked is how many uploads of the account are looked at for one whose
 	// answer was lost.
 	mostAsked = 50
@@ -56,6 +58,7 @@ type Options struct {
 	Site    string        // spreads the sites of a fleet over an hour
 	Now     func() time.Time
 	Trusted func() bool // whether the clock is to be believed
+	Report  func(error) // told when another error comes, nil once all is well
 }
 
 // Sender sends intervals. Round is called by one goroutine.
@@ -67,6 +70,7 @@ type Sender struct {
 	mu        sync.Mutex
 	lastError string
 	lastOK    time.Time
+	notBefore time.Time   // after an error
 	events    []time.Time // when to look, after events
 	next      time.Time   // when to look, daily
 }
@@ -217,6 +221,30 @@ func sameFile(want, got []string, more bool) bool {
 
 func (s *Sender) good() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lastError, s.lastOK = "", s.opt.Now().UTC()
+	failed := s.lastError != ""
+	s.lastError, s.lastOK, s.notBefore = "", s.opt.Now().UTC(), time.Time{}
+	s.mu.Unlock()
+	if failed {
+		s.opt.Report(nil)
+	}
+}
+
+// bad keeps an error and when to try again: what only a person can mend is
+// tried seldom (domain.md 1.0).
+func (s *Sender) bad(err error) {
+	wait := look
+	var api *leap.APIError
+	if leap.ClassOf(err) == leap.Config {
+		wait = configWait
+	}
+	if errors.As(err, &api) {
+		wait = max(wait, api.RetryAfter)
+	}
+	s.mu.Lock()
+	another := s.lastError != err.Error()
+	s.lastError, s.notBefore = err.Error(), s.opt.Now().Add(wait)
+	s.mu.Unlock()
+	if another {
+		s.opt.Report(err)
+	}
 }
