@@ -50,7 +50,7 @@ soak-bus: toolchain ## a million spoiled transactions, or COUNT of them, on line
 soak-store: toolchain ## kill the store's writer 2,000 times (or KILLS), spoil as many files, measure one of 100 MB
 	SOAK_STORE=$(or $(KILLS),2000) .ci/figures soak-store go test -v -count=1 -timeout 60m -run 'TestKill|TestRandomSectorsOf|TestMeasure' ./gateway/store
 
-bench-store: toolchain ## measure what the load log and the store write to a card, as root, about 6 min
+bench-store: toolchain ## measure what the load log and the store write to a card, as root, about 8 min
 	.ci/figures bench-store go run ./gateway/bench store
 
 bench-round: toolchain ## measure one control round at 5, 50 and 500 devices with 500 timeslots

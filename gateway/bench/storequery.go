@@ -181,7 +181,10 @@ func measureOthers(ctx context.Context, d *disk, ours float64) error {
 		return fmt.Errorf("bbolt, a row a second: %w", err)
 	}
 	figure("store_bbolt_rows_per_sample", written/rows, "B", ">=", ours)
-	return measureSQLite(ctx, d, seconds, ours)
+	if err := measureSQLite(ctx, d, seconds, ours); err != nil {
+		return err
+	}
+	return measurePrometheus(ctx, d, ours)
 }
 
 // sqliteScript keeps a row a sample in SQLite's write-ahead mode, a commit a
