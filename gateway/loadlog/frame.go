@@ -70,8 +70,8 @@ const maxName = 256
 func decodeBatches(body []byte, fn func(batch)) error {
 	r := reader{b: body}
 	for len(r.b) > 0 {
-		length := int(r.uvarint())
-		if r.bad || length > maxName || length > len(r.b) {
+		length := r.uvarint()
+		if r.bad || length > min(maxName, uint64(len(r.b))) {
 			return fmt.Errorf("%w: a name of %d bytes", errFrame, length)
 		}
 		b := batch{name: string(r.b[:length])}

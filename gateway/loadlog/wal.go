@@ -126,8 +126,8 @@ func (w *wal) read() (frames []frame, bad int, err error) {
 			continue
 		}
 		f := frame{seq: binary.LittleEndian.Uint64(b[4:]), page: page}
-		length := int(binary.LittleEndian.Uint32(b[12:]))
-		if length > len(b)-walHeader || checksum(b[4:16], b[walHeader:walHeader+length]) != binary.LittleEndian.Uint32(b[16:]) {
+		length := binary.LittleEndian.Uint32(b[12:])
+		if uint64(length) > uint64(max(0, len(b)-walHeader)) || checksum(b[4:16], b[walHeader:walHeader+length]) != binary.LittleEndian.Uint32(b[16:]) {
 			bad++ // torn, or the rest of it was overwritten since
 			continue
 		}
