@@ -284,6 +284,9 @@ func (u *unit) look(now time.Time, s bus.Snapshot) plan.Device {
 		u.lag.note(command != nil && u.dry == nil, power.OK, commandedW(command), power.V)
 		d.Lag = time.Duration(u.lag.rounds) * time.Second
 	}
+	if d.MaxOff > 0 {
+		d.HoldsOn = s.Description.FallbackAfter
+	}
 	if u.cfg.ByInhibit {
 		d.MaxOffsetK = 0 // it is held off, nothing is shifted
 	}

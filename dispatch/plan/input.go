@@ -141,6 +141,9 @@ type Device struct {
 	MinOff     time.Duration `json:"min_off,omitempty"`
 	MinOn      time.Duration `json:"min_on,omitempty"` // least time left alone between two holds
 	MaxOffsetK float64       `json:"max_offset_k,omitempty"`
+	// HoldsOn is how long a load that is held off stays so when nobody reaches it
+	// any more: until its own timer ends the command.
+	HoldsOn time.Duration `json:"holds_on,omitempty"`
 	// Cost is the place in the merit order: the cheaper is used first.
 	Cost float64 `json:"cost,omitempty"`
 	// A vehicle leaves at DepartAt and wants NeedWh until then.

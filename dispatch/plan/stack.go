@@ -340,7 +340,9 @@ func (rd *round) comfortRefusal(d *Device) Reason {
 	if d.MaxOffsetK == 0 && needK(d) > budgetK {
 		return ComfortLimit
 	}
-	if d.MaxOff > 0 && d.Commanded != nil && rd.in.Now.Sub(d.HeldSince) >= d.MaxOff {
+	// It is let go so early that max_off is kept even if the line dies now; where
+	// that would take all of it, half is used.
+	if d.MaxOff > 0 && d.Commanded != nil && rd.in.Now.Sub(d.HeldSince) >= max(d.MaxOff-d.HoldsOn, d.MaxOff/2) {
 		return MaxOffReached
 	}
 	// After it was held off a load runs at least as long as its compressor

@@ -169,10 +169,15 @@ func TestUnitsAreCountedApart(t *testing.T) {
 			}
 		}
 	})
+	var took []time.Duration // by unit 1, as seen from here
 	for _, id := range []byte{3, 2, 1, 4} {
 		u := l.Unit(id)
 		for range 3 {
+			began := time.Now()
 			_ = checkHolding(t, u, 0, 2)
+			if id == 1 {
+				took = append(took, time.Since(began))
+			}
 		}
 		if id == 1 && u.Stats().Requests != 3 {
 			t.Errorf("unit 1 says %+v", u.Stats())
@@ -180,10 +185,12 @@ func TestUnitsAreCountedApart(t *testing.T) {
 	}
 	close(done)
 	reader.Wait()
+	slices.Sort(took)
+	most := took[1] * 108 / 100 // the step of the percentiles is 7 %
 	got := l.Units()
 	for i := range got {
-		if got[i].Unit == 1 && (got[i].P50 < 5*time.Millisecond || got[i].P50 > 20*time.Millisecond || got[i].Max < got[i].P99) {
-			t.Errorf("latency %+v, want about 5ms", got[i])
+		if got[i].Unit == 1 && (got[i].P50 < 5*time.Millisecond || got[i].P50 > most || got[i].Max < got[i].P99 || got[i].Max > took[2]) {
+			t.Errorf("latency %+v, want 5ms at least and what it took: %v", got[i], took)
 		}
 		got[i].P50, got[i].P90, got[i].P99, got[i].Max = 0, 0, 0, 0
 	}

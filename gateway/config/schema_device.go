@@ -51,7 +51,7 @@ func powerKeys() []key {
 		{name: "rated_kw", shape: asNumber, unit: "kW", span: &span{low: 0, high: 1e5, above: true}, kinds: switched(), required: true, doc: "What it draws when it runs."},
 		{name: "min_off", shape: asDuration, def: "5m", span: between(0, 86400), kinds: switched(), doc: "Least time off, for the compressor's sake; with profile sg-ready the default is 10m."},
 		{name: "min_on", shape: asDuration, def: "5m", span: between(0, 86400), kinds: switched(), doc: "Least time on before it is held off again; with profile sg-ready the default is 10m."},
-		{name: "max_off", shape: asDuration, def: "30m", span: between(1, 86400), kinds: switched(), doc: "Most time off in a row, for people's sake; at most 2h with profile sg-ready."},
+		{name: "max_off", shape: asDuration, def: "30m", span: between(1, 86400), kinds: switched(), doc: "Most time off in a row, for people's sake, kept also if the line to the device dies where it has a timer of its own; at most 2h with profile sg-ready."},
 		{name: "max_offset_k", shape: asNumber, unit: "K", def: "2", span: &span{low: 0, high: 5, above: true}, kinds: []drivers.Kind{drivers.Thermostat}, doc: "Largest shift of the room's set-point."},
 	}
 }

@@ -56,7 +56,8 @@ type device struct {
 func (d *device) Snapshot() bus.Snapshot {
 	online := d.fault != dead && d.fault != silent
 	return bus.Snapshot{Reading: d.reading, Tried: true, Online: online, LastSeen: d.reading.At, Lease: d.lease,
-		Applied: d.applied, AppliedAt: d.appliedAt, Neutral: d.lease == nil && online}
+		Applied: d.applied, AppliedAt: d.appliedAt, Neutral: d.lease == nil && online,
+		Description: drivers.Description{Fallback: true, FallbackAfter: fallbackAfter}}
 }
 
 // Lease takes a command.
