@@ -207,6 +207,16 @@ func TestRelayIsFreedAfterTheLongestOff(t *testing.T) {
 	if got := deviceOf(t, Round(in), "hvac"); got.Action != Neutral || got.Reason != MaxOffReached {
 		t.Errorf("got %+v, want neutral, max-off-reached", got)
 	}
+	// A device that nobody reaches holds on until its own timer ends that.
+	for _, tc := range []struct {
+		held, holdsOn time.Duration
+		free          bool
+	}{{28 * time.Minute, time.Minute, false}, {29 * time.Minute, time.Minute, true}, {14 * time.Minute, time.Hour, false}, {15 * time.Minute, time.Hour, true}} {
+		d.HeldSince, d.HoldsOn = in.Now.Add(-tc.held), tc.holdsOn
+		if got := deviceOf(t, Round(in), "hvac"); (got.Reason == MaxOffReached) != tc.free {
+			t.Errorf("held for %v, holds on for %v: got %+v", tc.held, tc.holdsOn, got)
+		}
+	}
 }
 
 // A battery that gives 5 % less than it is told is not led down by that.
