@@ -28,6 +28,9 @@ const (
 	// writeEvery is what a power cut may cost, but for the time that the
 	// writing takes: together below a minute.
 	writeEvery = 55 * time.Second
+	// behindLoad is how long after the load log, which has the same pace, this is
+	// written: both changes then go in one commit of the file system.
+	behindLoad = time.Second
 	// JournalDir is the journal's place in store.dir.
 	JournalDir = "journal"
 	// The journal's limits: the oldest hours go first.
@@ -131,13 +134,18 @@ func (r *rounds) notKept(at time.Time) error {
 // ends. A disk that refuses costs rounds and nothing else.
 func (r *rounds) run(ctx context.Context) error {
 	w := newRoundWriter(r)
-	ticks := time.NewTicker(writeEvery)
+	ticks := time.NewTicker(behindLoad)
 	defer ticks.Stop()
+	inPhase := false
 	for {
 		select {
 		case round := <-r.toDisk:
 			w.take(round)
 		case <-ticks.C:
+			if !inPhase { // from now on this second behind the load log
+				ticks.Reset(writeEvery)
+				inPhase = true
+			}
 			w.flush()
 		case <-ctx.Done():
 			for {
