@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -60,22 +58,16 @@ ends it at once; devices then fall back by their own timers.`,
 			}
 			log := newLogger(cmd.ErrOrStderr(), level)
 			spareMemory()
-			return gateway.Run(cmd.Context(), cfg, gateway.Options{Version: versionText(), Log: log})
+			return gateway.Run(cmd.Context(), cfg, gateway.Options{Version: versionText(), Log: log, Ready: func() {
+				if err := forgetStart(); err != nil { // it costs memory and nothing else
+					log.Debug("memory of the start is kept", "error", err)
+				}
+			}})
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", defaultConfig, "config `FILE`")
 	cmd.Flags().BoolVar(&verbose, "verbose", false, "log every round")
 	return cmd
-}
-
-// spareMemory lets the heap grow by half before it is collected, not to the
-// double: 2 MB less resident for some microseconds a second. GOGC overrides it.
-// What reading the config and all profiles took is given back at once.
-func spareMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
-	}
-	debug.FreeOSMemory()
 }
 
 func releaseCommand() *cobra.Command {
