@@ -71,7 +71,9 @@ func (l meterLoad) Intervals(meter string, from, to time.Time) ([]intervals.Row,
 	}
 	var rows []intervals.Row
 	err := l.log.Query(from, to, intervals.Quarter, func(r loadlog.Row) error {
-		rows = append(rows, intervals.Row{Start: r.T, NetWh: ch.sign * r.Wh, Quality: r.Quality.String()})
+		// Of an interval that counts as measured a twentieth may be missing: there
+		// the load was what it was in the rest.
+		rows = append(rows, intervals.Row{Start: r.T, NetWh: ch.sign * r.MeanW * intervals.Quarter.Hours(), Quality: r.Quality.String()})
 		return nil
 	}, ch.name)
 	return rows, err

@@ -3,7 +3,6 @@ package leap
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -21,6 +20,10 @@ const (
 	uploadsPage = 500
 	// maxProblems bounds what is read of a job's error rows.
 	maxProblems = 1000
+	// maxListed bounds a list of uploads or missing stretches, maxJobID a job's id,
+	// of which the ledger keeps one an interval.
+	maxListed = 20_000
+	maxJobID  = 64
 )
 
 // JobStatus is where an upload stands. Words that are not known are kept.
@@ -90,18 +93,18 @@ func (c *Client) UploadIntervals(ctx context.Context, csv []byte) (jobID string,
 	if err := c.ask(ctx, http.MethodPost, intervalsPath, "text/csv", csv, &got); err != nil {
 		return "", fmt.Errorf("upload intervals: %w", err)
 	}
-	if got.JobID == "" {
-		return "", errors.New("upload intervals: the answer has no job_id")
+	if got.JobID == "" || len(got.JobID) > maxJobID {
+		return "", fmt.Errorf("upload intervals: the answer has a job_id of %d bytes", len(got.JobID))
 	}
 	return got.JobID, nil
 }
 
-// Uploads lists the account's uploads since a time, all pages of it.
-func (c *Client) Uploads(ctx context.Context, since time.Time) ([]Upload, error) {
+// Uploads lists the account's uploads in [from, to), all pages of it.
+func (c *Client) Uploads(ctx context.Context, from, to time.Time) ([]Upload, error) {
 	var out []Upload
 	token := ""
 	for page := 0; ; page++ {
-		q := url.Values{"from": {since.UTC().Format(time.RFC3339)}, "page_size": {fmt.Sprint(uploadsPage)}}
+		q := url.Values{"from": {from.UTC().Format(time.RFC3339)}, "to": {to.UTC().Format(time.RFC3339)}, "page_size": {fmt.Sprint(uploadsPage)}}
 		if token != "" {
 			q.Set("page_token", token)
 		}
@@ -124,6 +127,8 @@ func (c *Client) Uploads(ctx context.Context, since time.Time) ([]Upload, error)
 			out = append(out, Upload{u.ID, at.UTC(), JobStatus(strings.ToUpper(u.Status))})
 		}
 		switch {
+		case len(out) > maxListed:
+			return nil, fmt.Errorf("list uploads of intervals: more than %d of them", maxListed)
 		case got.Next == "" || len(got.Uploads) == 0:
 			return out, nil
 		case got.Next == token || page >= c.opt.MaxPages:
@@ -184,11 +189,21 @@ func (c *Client) MissingIntervals(ctx context.Context, meters []string, from, to
 			return nil, fmt.Errorf("search missing intervals: %w", err)
 		}
 		for _, m := range got.Missing {
-			if m.Kind == "LOAD_DATA" && m.Start.Before(m.End) {
-				out = append(out, Missing{strings.ToLower(m.Meter), m.Start.UTC(), m.End.UTC()})
+			// Neither time is required: what has none is no stretch.
+			start, end := m.Start.UTC(), m.End.UTC()
+			if start.Before(from) {
+				start = from.UTC()
+			}
+			if end.After(to) {
+				end = to.UTC()
+			}
+			if m.Kind == "LOAD_DATA" && !m.Start.IsZero() && start.Before(end) {
+				out = append(out, Missing{strings.ToLower(m.Meter), start, end})
 			}
 		}
 		switch {
+		case len(out) > maxListed:
+			return nil, fmt.Errorf("search missing intervals: more than %d of them", maxListed)
 		case got.Next == "" || len(got.Missing) == 0:
 			return out, nil
 		case got.Next == req["page_token"] || page >= c.opt.MaxPages:

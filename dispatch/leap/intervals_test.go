@@ -49,7 +49,7 @@ func FuzzIntervalAnswers(f *testing.F) {
 		if job, err := c.UploadIntervals(ctx, nil); err == nil && job == "" {
 			t.Error("no job and no error")
 		}
-		_, _ = c.Uploads(ctx, time.Time{})
+		_, _ = c.Uploads(ctx, time.Time{}, time.Now())
 		_, _, _ = c.Preview(ctx, "job")
 	})
 }
@@ -95,7 +95,7 @@ func TestIntervalRequests(t *testing.T) {
 	defer srv.Close()
 	c, ctx := New(Options{BaseURL: srv.URL + "/v2", Key: func() string { return "secret-key" }}), t.Context()
 	_, e1 := c.UploadIntervals(ctx, []byte("x"))
-	_, e2 := c.Uploads(ctx, time.Now())
+	_, e2 := c.Uploads(ctx, time.Now(), time.Now())
 	_, e3 := c.JobProblems(ctx, "job-1")
 	_, _, e4 := c.Preview(ctx, "job-1")
 	_, e5 := c.MissingIntervals(ctx, []string{"A"}, time.Now(), time.Now())

@@ -58,13 +58,13 @@ func hash(line string) string {
 	return hex.EncodeToString(sum[:hashBytes])
 }
 
-// sendable keeps the rows that can be sent: whole intervals that are over and
-// were measured, or counted by the meter itself. What was only estimated, or
+// sendable keeps the rows that can be sent: whole intervals that are over, by
+// Leap's clock too and with their last sample booked, and were measured, or counted by the meter itself. What was only estimated, or
 // measured at a doubtful time, is left to Leap's own rules for gaps.
 func sendable(rows []Row, now time.Time) []Row {
 	good := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
 		return r.Quality != measured && r.Quality != recovered || !r.Start.Truncate(Quarter).Equal(r.Start) ||
-			r.Start.Add(Quarter).After(now) || math.IsNaN(r.NetWh) || math.IsInf(r.NetWh, 0)
+			r.Start.Add(Quarter+clockSlack).After(now) || math.IsNaN(r.NetWh) || math.IsInf(r.NetWh, 0)
 	})
 	slices.SortFunc(good, func(a, b Row) int { return a.Start.Compare(b.Start) })
 	return slices.CompactFunc(good, func(a, b Row) bool { return a.Start.Equal(b.Start) })

@@ -35,6 +35,7 @@ type rig struct {
 	wh      map[int64]Row  // changed rows
 	lost    map[int64]bool // gaps
 	down    bool           // the network is dead
+	hidden  bool           // previews are answered with 404
 	url     string
 	reports []error
 }
@@ -83,11 +84,18 @@ func (c cable) UploadIntervals(ctx context.Context, csv []byte) (string, error) 
 	return c.Client.UploadIntervals(ctx, csv)
 }
 
-func (c cable) Uploads(ctx context.Context, since time.Time) ([]leap.Upload, error) {
+func (c cable) Uploads(ctx context.Context, from, to time.Time) ([]leap.Upload, error) {
 	if c.r.down {
 		return nil, errors.New("no route to host")
 	}
-	return c.Client.Uploads(ctx, since)
+	return c.Client.Uploads(ctx, from, to)
+}
+
+func (c cable) Preview(ctx context.Context, jobID string) ([]string, bool, error) {
+	if c.r.hidden {
+		return nil, false, &leap.APIError{Status: 404, Class: leap.Config}
+	}
+	return c.Client.Preview(ctx, jobID)
 }
 
 // truth is the energy of an interval.
@@ -245,9 +253,104 @@ func TestJobsThatFail(t *testing.T) {
 	if err != nil || sum.Refused < 24 || len(sum.Days) == 0 || len(sum.Days[len(sum.Days)-1].Problems) == 0 || sum.Days[0].Problems[0].Code != intake15.Uncategorised {
 		t.Errorf("%+v, %v", sum, err)
 	}
-	// Each quarter that ends makes another file, each tried five times at most.
-	if n := r.leap.Jobs(); n > mostFailures*(40*4+2) {
+	// Two days are tried five times in 15 h, and then each third of a day with
+	// what is new.
+	if n := r.leap.Jobs(); n > 2*mostFailures+8 {
 		t.Errorf("%d files", n)
+	}
+}
+
+// What Leap does not take is not sent again when other rows of the day come, and
+// stays away when those are taken.
+func TestRefusedRowsStayRefused(t *testing.T) {
+	d := &Day{Meter: meter, Sent: map[int]Entry{}}
+	row := func(quarter int) Row {
+		return Row{noon().Truncate(24 * time.Hour).Add(time.Duration(quarter) * Quarter), 7, measured}
+	}
+	refuse := func(r Row) {
+		d.Pending = &Pending{File: CSV(meter, []Row{r}, noon().AddDate(0, 0, 1))}
+		d.fail(nil, noon())
+	}
+	for range mostFailures {
+		refuse(row(1))
+	}
+	refuse(row(2))
+	if got := d.due([]Row{row(1), row(2), row(3)}, nil); len(got) != 1 || !got[0].Start.Equal(row(3).Start) {
+		t.Errorf("due: %v", got)
+	}
+	d.Pending = &Pending{File: CSV(meter, []Row{row(3)}, noon().AddDate(0, 0, 1))}
+	d.settle("job")
+	changed := row(1)
+	changed.NetWh++
+	if got := d.due([]Row{changed, row(2), row(3)}, nil); len(got) != 1 || got[0] != changed {
+		t.Errorf("due then: %v", got)
+	}
+}
+
+// A day whose ledger is damaged, and one whose job never ends, keep no other
+// back; both are shown.
+func TestOneDayKeepsNoOtherBack(t *testing.T) {
+	r := newRig(t)
+	r.from = noon().Add(-80 * time.Hour)
+	first := noon().AddDate(0, 0, -3)
+	if err := r.store.Put(Bucket, dayKey(meter, first), []byte(`{"sent": 3}`)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 12 { // of jobs that nobody ends
+		day := Day{Meter: meter, Date: noon().AddDate(0, 0, -4-i).Format(time.DateOnly), Pending: &Pending{At: noon(), Job: "unknown", File: header}}
+		if err := r.sender.save(&day); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		r.sender.Round(t.Context())
+		r.now = r.now.Add(time.Minute)
+	}
+	r.check(noon().AddDate(0, 0, -2).Truncate(24*time.Hour), noon().Add(-2*Quarter), 1)
+	sum, err := r.sender.Summary()
+	if err != nil || sum.Pending != 12 || len(r.reports) == 0 || !slices.ContainsFunc(sum.Days, func(d Day) bool {
+		return d.Date == first.Format(time.DateOnly) && len(d.Problems) == 1
+	}) {
+		t.Errorf("%+v, %v, said %v", sum, err, r.reports)
+	}
+}
+
+// A job that is under way for a day is booked as failed.
+func TestJobThatNeverEnds(t *testing.T) {
+	r := newRig(t)
+	r.from = noon().Add(-3 * time.Hour)
+	r.leap.SetIntervalFault(sim.IntervalFault{Slow: 100 * 24 * time.Hour})
+	for range 25 * 60 {
+		r.sender.Round(t.Context())
+		r.now = r.now.Add(time.Minute)
+	}
+	if sum, err := r.sender.Summary(); err != nil || len(sum.Days) == 0 || len(sum.Days[len(sum.Days)-1].Problems) != 1 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+}
+
+// A fleet shares the account: the file whose answer was lost is found among many
+// others, of which some can not be looked at.
+func TestAnswerLostInAFleet(t *testing.T) {
+	r := newRig(t)
+	r.from = noon().Add(-3 * time.Hour)
+	other := strings.Replace(CSV(meter, []Row{{noon().Truncate(Quarter).Add(-Quarter), 1, measured}}, noon()), meter, strings.ToUpper(meter), 1)
+	client := leap.New(leap.Options{BaseURL: r.url, Key: func() string { return "key" }})
+	r.leap.SetIntervalFault(sim.IntervalFault{LoseReply: 1})
+	r.sender.Round(t.Context())
+	for range 2*mostAsked + 10 {
+		if _, err := client.UploadIntervals(t.Context(), []byte(other)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.hidden = true
+	r.now = r.now.Add(time.Minute)
+	r.sender.Round(t.Context())
+	r.hidden = false
+	r.run(30)
+	at := noon().Truncate(Quarter).Add(-3 * Quarter)
+	if got := r.leap.Taken(meter, at); len(got) != 1 {
+		t.Errorf("%v", got)
 	}
 }
 
@@ -302,6 +405,11 @@ func TestLeapLacksWhatItTook(t *testing.T) {
 	r.leap.SetMissing([]sim.Missing{{Meter: meter, Start: gap, End: gap.Add(2 * Quarter)}})
 	r.sender.askMissing(t.Context(), r.now)
 	r.run(20)
+	r.leap.SetMissing([]sim.Missing{{Meter: meter, End: noon().AddDate(90, 0, 0)}}) // since the year 1
+	r.sender.askMissing(t.Context(), r.now)
+	if n := len(r.sender.again); n > 367 {
+		t.Errorf("%d days are asked again", n)
+	}
 	for i, want := range []int{1, 2, 2, 1} {
 		if got := r.leap.Taken(meter, gap.Add(time.Duration(i-1)*Quarter)); len(got) != want {
 			t.Errorf("interval %d: %d times, want %d", i, len(got), want)

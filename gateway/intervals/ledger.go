@@ -3,7 +3,6 @@ package intervals
 import (
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +17,7 @@ type Store interface {
 	Put(bucket, key string, value []byte) error
 	Get(bucket, key string) (value []byte, found bool, err error)
 	Range(bucket, from, to string, fn func(key string, value []byte) error) error
+	DropBefore(bucket, key string) (int, error)
 }
 
 // Entry is the ledger's row of an interval that Leap has taken.
@@ -62,11 +62,11 @@ func (s *Sender) load(meter string, day time.Time) (*Day, error) {
 	d := &Day{Meter: strings.ToLower(meter), Date: day.UTC().Format(time.DateOnly)}
 	raw, found, err := s.opt.Store.Get(Bucket, dayKey(meter, day))
 	if err != nil {
-		return nil, fmt.Errorf("read the ledger of intervals: %w", err)
+		return nil, fmt.Errorf("%w: read the ledger of %s on %s: %w", errDay, meter, d.Date, err)
 	}
 	if found {
 		if err := json.Unmarshal(raw, d); err != nil {
-			return nil, fmt.Errorf("ledger of %s on %s: %w", meter, d.Date, err)
+			return nil, fmt.Errorf("%w: ledger of %s on %s: %w", errDay, meter, d.Date, err)
 		}
 	}
 	if d.Sent == nil {
@@ -93,7 +93,15 @@ func (d *Day) settle(job string) {
 			d.Sent[at] = Entry{hash(l), job}
 		}
 	}
-	d.Pending, d.Problems, d.Failures, d.Refused, d.FailedAt = nil, nil, 0, nil, time.Time{}
+	for at := range d.Refused { // other rows of the day were taken, these were not
+		if _, taken := d.Sent[at]; taken {
+			delete(d.Refused, at)
+		}
+	}
+	d.Pending, d.Failures, d.FailedAt = nil, 0, time.Time{}
+	if len(d.Refused) == 0 {
+		d.Problems, d.Refused = nil, nil
+	}
 }
 
 // fail books that a job failed; after the last try its rows are refused.
@@ -101,7 +109,9 @@ func (d *Day) fail(problems []leap.JobProblem, now time.Time) {
 	d.Failures++
 	d.Problems, d.FailedAt = problems[:min(len(problems), keptProblems)], now
 	if d.Failures >= mostFailures {
-		d.Refused = map[int]string{}
+		if d.Refused == nil {
+			d.Refused = map[int]string{}
+		}
 		for _, l := range lines(d.Pending.File) {
 			if at, ok := quarterOfLine(l); ok {
 				d.Refused[at] = hash(l)
@@ -157,14 +167,15 @@ func (s *Sender) Summary() (Summary, error) {
 	err := s.opt.Store.Range(Bucket, "", "", func(key string, raw []byte) error {
 		var d Day
 		if err := json.Unmarshal(raw, &d); err != nil {
-			return fmt.Errorf("ledger %s: %w", strconv.Quote(key), err)
+			date, meter, _ := strings.Cut(key, "/")
+			d = Day{Meter: meter, Date: date, Failures: 1, Problems: []leap.JobProblem{{Message: "the ledger of this day can not be read: " + err.Error()}}}
 		}
 		out.Intervals, out.Refused = out.Intervals+len(d.Sent), out.Refused+len(d.Refused)
 		if d.Pending != nil {
 			out.Pending++
 			d.Pending.File = ""
 		}
-		if d.Pending != nil || d.Failures > 0 {
+		if d.Pending != nil || d.Failures > 0 || len(d.Refused) > 0 {
 			d.Sent = nil
 			out.Days = append([]Day{d}, out.Days...)
 			out.Days = out.Days[:min(len(out.Days), shownDays)]

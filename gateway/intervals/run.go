@@ -16,6 +16,9 @@ const (
 	afterEvent = 30 * time.Minute
 	// afterStart is over what time they look first.
 	afterStart = 10 * time.Minute
+	// keptDays is how long the ledger remembers; Leap is asked what it lacks of a
+	// year.
+	keptDays = 400
 	// mostSteps bounds one look: a long backlog goes in many.
 	mostSteps = 10
 )
@@ -32,7 +35,7 @@ func (s *Sender) Ended(event string, end time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// The quarter in which it ended has to be over as well.
-	s.events = append(s.events, end.Truncate(Quarter).Add(Quarter+look+s.jitter(afterEvent, event)))
+	s.events = append(s.events, end.Truncate(Quarter).Add(Quarter+clockSlack+s.jitter(afterEvent, event)))
 }
 
 // Run sends daily, after each event, and soon after the start; what is under way is
@@ -90,6 +93,9 @@ func (s *Sender) due(now time.Time) bool {
 // askMissing notes the days that Leap lacks. That it can not be asked now keeps
 // nothing from being sent.
 func (s *Sender) askMissing(ctx context.Context, now time.Time) {
+	if _, err := s.opt.Store.DropBefore(Bucket, now.UTC().AddDate(0, 0, -keptDays).Format(time.DateOnly)); err != nil {
+		s.bad(err)
+	}
 	missing, err := s.opt.Missing.MissingIntervals(ctx, s.opt.Meters, now.AddDate(-1, 0, 0), now)
 	if err != nil {
 		s.bad(err)
@@ -100,7 +106,6 @@ func (s *Sender) askMissing(ctx context.Context, now time.Time) {
 		for day := m.Start.UTC().Truncate(24 * time.Hour); day.Before(m.End) && day.Before(now); day = day.Add(24 * time.Hour) {
 			if err := s.lacks(m, day); err != nil {
 				s.bad(err)
-				return
 			}
 		}
 	}
@@ -110,7 +115,7 @@ func (s *Sender) askMissing(ctx context.Context, now time.Time) {
 // took them. What was never sent is due by itself.
 func (s *Sender) lacks(m leap.Missing, day time.Time) error {
 	d, err := s.load(m.MeterID, day)
-	if err != nil || d.Pending != nil {
+	if err != nil {
 		return err
 	}
 	again := map[int]bool{}
@@ -131,28 +136,37 @@ func later(a, b time.Time) time.Time {
 }
 
 // Round brings the days that are not done a step further, oldest first, and
-// tells whether there is more to do. An error ends it until the next look.
+// tells whether there is more to do. What is wrong with one day keeps no other
+// back; what is wrong with all of them ends it until the next look.
 func (s *Sender) Round(ctx context.Context) (more bool) {
 	today := s.opt.Now().UTC().Truncate(24 * time.Hour)
 	if s.waits() {
 		return true
 	}
 	steps := 0
+	var first error
 	for _, day := range s.days(today) {
 		for _, meter := range s.opt.Meters {
-			done, err := s.SendDay(ctx, meter, day)
+			state, err := s.sendDay(ctx, meter, day)
 			if err != nil {
-				s.bad(err)
-				return true
+				if first == nil {
+					first = err
+				}
+				if ctx.Err() != nil || endsRound(err) {
+					s.bad(first)
+					return true
+				}
 			}
-			if done {
-				continue
+			if more = more || err != nil || state != done; state == moved {
+				steps++
 			}
-			more = true
-			if steps++; steps == mostSteps {
-				return true
+			if steps == mostSteps {
+				break
 			}
 		}
+	}
+	if first != nil {
+		s.bad(first)
 	}
 	return more
 }

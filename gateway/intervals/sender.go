@@ -2,8 +2,11 @@ package intervals
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,15 +27,21 @@ const (
 	clockSlack = 2 * time.Minute
 	// configWait is between tries of what a person has to mend.
 	configWait = 15 * time.Minute
-	// mostAsked is how many uploads of the account are looked at for one whose
-	// answer was lost.
+	// mostAsked is how many uploads of the account are looked at in one round for
+	// one whose answer was lost.
 	mostAsked = 50
+	// answerWithin is how long an upload may take.
+	answerWithin = time.Minute
+	// uploadedWithin is how long after we sent it an upload is listed.
+	uploadedWithin = time.Hour
+	// longestJob is how long an upload may be under way.
+	longestJob = 24 * time.Hour
 )
 
 // API is Leap's side.
 type API interface {
 	UploadIntervals(ctx context.Context, csv []byte) (jobID string, err error)
-	Uploads(ctx context.Context, since time.Time) ([]leap.Upload, error)
+	Uploads(ctx context.Context, from, to time.Time) ([]leap.Upload, error)
 	JobProblems(ctx context.Context, jobID string) ([]leap.JobProblem, error)
 	Preview(ctx context.Context, jobID string) (lines []string, more bool, err error)
 }
@@ -81,44 +90,56 @@ func New(o Options) *Sender { return &Sender{opt: o, again: map[string]map[int]b
 // errWait: the upload is under way.
 var errWait = errors.New("the job has not ended")
 
-// SendDay brings a meter's day a step further. It is done with the day where it
-// returns true: Leap has all that can be sent, or refused it.
-func (s *Sender) SendDay(ctx context.Context, meter string, day time.Time) (done bool, err error) {
+// progress is how far a day is.
+type progress int
+
+const (
+	waiting progress = iota // for Leap, or for another try
+	moved                   // a file went
+	done                    // Leap has all that can be sent, or refused it
+)
+
+// sendDay brings a meter's day a step further.
+func (s *Sender) sendDay(ctx context.Context, meter string, day time.Time) (progress, error) {
 	d, err := s.load(meter, day)
 	if err != nil {
-		return false, err
+		return waiting, err
 	}
 	if d.Pending != nil {
 		err := s.follow(ctx, d)
 		if errors.Is(err, errWait) {
-			return false, nil
+			return waiting, nil
 		}
 		if err != nil {
-			return false, err
+			return waiting, err
 		}
 		if err := s.save(d); err != nil {
-			return false, err
+			return waiting, err
 		}
 	}
 	now := s.opt.Now()
-	if d.Failures > 0 && d.Failures < mostFailures && now.Before(d.FailedAt.Add(backOff(d.Failures))) {
-		return false, nil
-	}
 	rows, err := s.opt.Load.Intervals(meter, day, day.Add(24*time.Hour))
 	if err != nil {
-		return false, fmt.Errorf("intervals of %s on %s: %w", meter, d.Date, err)
+		return waiting, fmt.Errorf("%w of %s on %s: %w", errDay, meter, d.Date, err)
 	}
 	again := s.again[dayKey(meter, day)]
 	due := d.due(sendable(rows, now), again)
-	if len(due) == 0 {
-		return true, nil
+	switch {
+	case len(due) == 0:
+		delete(s.again, dayKey(meter, day))
+		return done, nil
+	case d.Failures > 0 && now.Before(d.FailedAt.Add(backOff(d.Failures))):
+		return waiting, nil
 	}
 	delete(s.again, dayKey(meter, day))
-	return false, s.send(ctx, d, due)
+	return moved, s.send(ctx, d, due)
 }
 
-// backOff is how long a file that failed waits: an hour, then twice as long each time.
-func backOff(failures int) time.Duration { return time.Hour << (failures - 1) }
+// backOff is how long a day waits whose file failed: an hour, then twice as long
+// each time, a third of a day at most.
+func backOff(failures int) time.Duration {
+	return time.Hour << (min(failures, mostFailures-1) - 1)
+}
 
 // send notes the file, sends it and notes the job.
 func (s *Sender) send(ctx context.Context, d *Day, due []Row) error {
@@ -147,7 +168,7 @@ func refused(err error) bool {
 
 // follow finds out what became of a file.
 func (s *Sender) follow(ctx context.Context, d *Day) error {
-	uploads, err := s.opt.API.Uploads(ctx, d.Pending.At.Add(-clockSlack))
+	uploads, err := s.opt.API.Uploads(ctx, d.Pending.At.Add(-clockSlack), d.Pending.At.Add(uploadedWithin))
 	if err != nil {
 		return err
 	}
@@ -165,15 +186,22 @@ func (s *Sender) follow(ctx context.Context, d *Day) error {
 			return nil
 		case leap.JobFailed:
 			problems, err := s.opt.API.JobProblems(ctx, u.JobID)
-			if err != nil {
+			if err != nil && endsRound(err) {
 				return err
+			}
+			if err != nil { // that it failed counts; why is for people
+				problems = []leap.JobProblem{{Message: err.Error()}}
 			}
 			d.fail(problems, s.opt.Now())
 			return nil
 		}
+		if s.opt.Now().Sub(d.Pending.At) > longestJob {
+			d.fail([]leap.JobProblem{{Message: fmt.Sprintf("the job has the status %q since %s", u.Status, d.Pending.At.Format(time.RFC3339))}}, s.opt.Now())
+			return nil
+		}
 		return errWait
 	}
-	if s.opt.Now().Sub(d.Pending.At) > 24*time.Hour {
+	if s.opt.Now().Sub(d.Pending.At) > longestJob {
 		d.Pending = nil // Leap knows of no such job any more
 		return nil
 	}
@@ -181,28 +209,53 @@ func (s *Sender) follow(ctx context.Context, d *Day) error {
 }
 
 // find looks among the account's uploads for a file whose answer was lost: by
-// its first lines, since a file has no name of ours. One that is not there after
-// a while never arrived.
+// its first lines, since a file has no name of ours, and by its time, since a
+// fleet shares the account. One that is not there after a while never arrived.
 func (s *Sender) find(ctx context.Context, d *Day, uploads []leap.Upload) error {
+	at, now := d.Pending.At, s.opt.Now()
+	uploads = slices.DeleteFunc(uploads, func(u leap.Upload) bool {
+		return !u.At.IsZero() && (u.At.Before(at.Add(-clockSlack)) || u.At.After(at.Add(answerWithin+clockSlack)))
+	})
 	want := strings.SplitAfter(d.Pending.File, "\n")
-	for i, u := range uploads {
-		if i == mostAsked {
-			break
-		}
+	// Each round looks at others, until all were seen.
+	rounds := (len(uploads) + mostAsked - 1) / mostAsked
+	turn := int(now.Sub(at)/look) % max(rounds, 1)
+	for _, u := range uploads[min(turn*mostAsked, len(uploads)):min((turn+1)*mostAsked, len(uploads))] {
 		got, more, err := s.opt.API.Preview(ctx, u.JobID)
-		if err != nil {
+		if err != nil && endsRound(err) {
 			return err
 		}
-		if sameFile(want, got, more) {
+		if err == nil && sameFile(want, got, more) {
 			d.Pending.Job = u.JobID
 			return errors.Join(s.save(d), errWait)
 		}
 	}
-	if s.opt.Now().Sub(d.Pending.At) < lostFor {
+	if now.Sub(at) < lostFor+time.Duration(2*rounds)*look {
 		return errWait
 	}
 	d.Pending = nil
 	return nil
+}
+
+// errDay: what is here of one day can not be read.
+var errDay = errors.New("a day's intervals")
+
+// endsRound tells an error that the next request would meet as well: the network,
+// Leap itself, the key or the store. Others are about one day, file or job.
+func endsRound(err error) bool {
+	var (
+		api    *leap.APIError
+		shape  *json.UnmarshalTypeError
+		syntax *json.SyntaxError
+	)
+	switch {
+	case errors.Is(err, errDay), errors.As(err, &shape), errors.As(err, &syntax):
+		return false
+	case !errors.As(err, &api) || api.Status == 0:
+		return true
+	}
+	return api.Status < 400 || api.Status >= 500 || leap.ClassOf(err) == leap.Transient ||
+		api.Status == http.StatusUnauthorized || api.Status == http.StatusForbidden
 }
 
 // sameFile compares the lines of a file with its preview.

@@ -195,26 +195,28 @@ func (l *Leap) ingest() {
 func (l *Leap) uploads(r *http.Request) (int, any) {
 	q := r.URL.Query()
 	size, first := 50, 0
-	var from time.Time
+	from, to := time.Time{}, l.opts.Now().Add(time.Hour)
 	for name, into := range map[string]*int{"page_size": &size, "page_token": &first} {
 		if text := q.Get(name); text != "" {
 			n, err := strconv.Atoi(text)
-			if err != nil || n < 0 || n > 500 {
+			if err != nil || n < 0 || name == "page_size" && n > 500 {
 				return http.StatusBadRequest, name + " is not valid"
 			}
 			*into = n
 		}
 	}
-	if text := q.Get("from"); text != "" {
-		t, err := time.Parse(time.RFC3339, text)
-		if err != nil {
-			return http.StatusBadRequest, "from is not valid"
+	for name, into := range map[string]*time.Time{"from": &from, "to": &to} {
+		if text := q.Get(name); text != "" {
+			t, err := time.Parse(time.RFC3339, text)
+			if err != nil {
+				return http.StatusBadRequest, name + " is not valid"
+			}
+			*into = t
 		}
-		from = t
 	}
 	list := []map[string]string{}
 	for _, j := range slices.Backward(l.intervals.jobs) {
-		if !j.at.Before(from) {
+		if !j.at.Before(from) && j.at.Before(to) {
 			path := "/interval-data/" + j.id + ".csv"
 			list = append(list, map[string]string{"last_job_id": j.id, "uploaded_file_path": path, "current_file_path": path,
 				"uploaded_at_date_time": j.at.Format(time.RFC3339), "status": l.statusOf(j)})
