@@ -102,6 +102,7 @@ type Log struct {
 	opts    Options
 	archive *archive   // nil where no seconds are kept
 	writing sync.Mutex // one write at a time
+	refused bool       // the store refused the last rows; of who writes
 
 	mu       sync.Mutex
 	channels map[string]*channel

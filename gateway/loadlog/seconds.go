@@ -153,9 +153,12 @@ func (l *Log) LostSeconds() (lost, unreadable int) {
 // querySeconds answers from memory where that reaches, else from the files.
 func (l *Log) querySeconds(from, to time.Time, wanted func(string) bool, w *window) error {
 	l.mu.Lock()
-	newest := l.newest()
+	newest, inMemory := l.newest(), len(l.channels) > 0
+	for name, c := range l.channels {
+		inMemory = inMemory && (!wanted(name) || c.ring.covers(from.Unix()))
+	}
 	l.mu.Unlock()
-	if l.archive == nil || newest > 0 && from.Unix() > newest-ringSeconds {
+	if l.archive == nil || inMemory {
 		return l.ringQuery(from, to, wanted, w)
 	}
 	first, last, err := l.archive.bounds()

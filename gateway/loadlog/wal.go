@@ -118,7 +118,9 @@ func fill(f *os.File) error {
 func (w *wal) read() (frames []frame, bad int, err error) {
 	all := make([]byte, walPages*pageBytes)
 	if n, err := w.file.ReadAt(all, 0); err != nil && (!errors.Is(err, io.EOF) || n < pageBytes) {
-		return nil, 0, err
+		if bad = w.readPages(all); bad == walPages {
+			return nil, 0, err
+		}
 	}
 	for page := range walPages {
 		b := all[page*pageBytes:]
@@ -141,6 +143,19 @@ func (w *wal) read() (frames []frame, bad int, err error) {
 		return 1
 	})
 	return frames, bad, nil
+}
+
+// readPages reads page by page what can not be read at once, and counts the pages
+// that a worn card does not give: they stay empty.
+func (w *wal) readPages(all []byte) (bad int) {
+	for page := range walPages {
+		b := all[page*pageBytes:][:pageBytes]
+		if _, err := w.file.ReadAt(b, int64(page)*pageBytes); err != nil {
+			clear(b)
+			bad++
+		}
+	}
+	return bad
 }
 
 // place is where a frame with this body goes: at the end of the ring it begins

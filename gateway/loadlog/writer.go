@@ -142,14 +142,17 @@ func (l *Log) flush() error {
 	hour := l.trusted.Unix() / 3600
 	l.mu.Unlock()
 	err := l.appendSeconds(batches)
-	var sealed uint64
 	if l.archive != nil {
-		var sealErr error
-		sealed, sealErr = l.archive.seal()
+		sealed, sealErr := l.sealSeconds()
 		err = errors.Join(err, sealErr)
 		rows[writtenKey] = l.archive.written(sealed)
 	}
-	if appendErr := l.opts.Store.AppendRows(bucket, rows); appendErr != nil {
+	// The quarters go first: an hour whose minutes are stored is not done again.
+	appendErr := l.writeQuarters(written)
+	if appendErr == nil {
+		appendErr = l.opts.Store.AppendRows(bucket, rows)
+	}
+	if l.refused = appendErr != nil; l.refused {
 		l.mu.Lock()
 		for _, w := range written {
 			w.from.dirty = true
@@ -158,10 +161,6 @@ func (l *Log) flush() error {
 		l.evict()
 		return fmt.Errorf("flush load log: %w", errors.Join(err, appendErr))
 	}
-	if l.archive != nil {
-		l.archive.release(sealed)
-	}
-	err = errors.Join(err, l.writeQuarters(written))
 	l.evict()
 	if err != nil {
 		return fmt.Errorf("flush load log: %w", err)
@@ -170,6 +169,20 @@ func (l *Log) flush() error {
 	l.hour = hour
 	l.mu.Unlock()
 	return nil
+}
+
+// sealSeconds takes the ring's frames into the days' files, and out of the ring:
+// a store that refuses the hour's rows must not have them there once more with
+// each turn. While it refuses there may be no room: the ring keeps them, and the
+// days' files do not take what is left for what must not be lost.
+func (l *Log) sealSeconds() (upTo uint64, err error) {
+	if l.refused {
+		return 0, nil
+	}
+	if upTo, err = l.archive.seal(); err == nil {
+		l.archive.release(upTo)
+	}
+	return upTo, err
 }
 
 // mergeStored joins what an earlier run stored of the hours in memory. It is

@@ -239,7 +239,9 @@ func (b *builder) strange(bucket string) bool {
 
 func (b *builder) take(bucket string, key, raw []byte) error {
 	k := string(key)
-	if b.only != nil && !b.only(bucket) || bucket == bucketMeta && (k == keyVersion || k == keyIdentity) {
+	// The history is read in any case: it tells which revision is the newest.
+	excluded := b.only != nil && !b.only(bucket)
+	if excluded && bucket != bucketHistory || bucket == bucketMeta && (k == keyVersion || k == keyIdentity) {
 		return nil
 	}
 	if b.strange(bucket) {
@@ -252,13 +254,18 @@ func (b *builder) take(bucket string, key, raw []byte) error {
 	b.seen[bucket] = true
 	at := [2]string{bucket, k}
 	if _, err := unseal(bucket, k, raw); err != nil {
-		b.bad[at] = err.Error()
+		if !excluded {
+			b.bad[at] = err.Error()
+		}
 		return nil
 	}
 	if bucket == bucketHistory {
 		if id, revision := splitHistoryKey(k); revision == b.revision[id] {
 			b.history[id] = bytes.Clone(raw[valueHeader:])
 		}
+	}
+	if excluded {
+		return nil
 	}
 	if _, twice := b.spares[at]; twice {
 		if b.newer[bucket] {

@@ -33,7 +33,8 @@ import (
 type spare struct {
 	name    string
 	buckets []string
-	prompt  []string // a change of these is copied before the call returns
+	prompt  []string      // a change of these is copied before the call returns
+	every   time.Duration // how old the copy of the others may be
 	mu      sync.Mutex
 	seq     uint64
 	sum     uint32    // of the documents as copied last; 0: to be written in any case
@@ -52,8 +53,11 @@ const (
 	bucketMemory  = "memory"
 
 	// spareEvery is how old the copy of the events may be: they change each 30 s
-	// while a timeslot runs, and a copy is a write of all of them.
+	// while a timeslot runs, and a copy is a write of all of them. The last time
+	// that was believed, which changes each 5 min, is copied with the next change
+	// of the schedule, once a day at least.
 	spareEvery = 15 * time.Minute
+	metaEvery  = 24 * time.Hour
 	// maxSpare bounds one spare: 400 days of ten timeslots of 1.5 kB a day.
 	maxSpare = 8 << 20
 
@@ -71,8 +75,8 @@ var errSpareVersion = errors.New("written by a later version of nominald")
 
 func newSpares() []*spare {
 	return []*spare{
-		{name: scheduleSpare, buckets: []string{bucketSchedule, bucketMemory, bucketMeta}, prompt: []string{bucketSchedule, bucketMemory}},
-		{name: eventsSpare, buckets: []string{bucketEvents, bucketLedger}},
+		{name: scheduleSpare, buckets: []string{bucketSchedule, bucketMemory, bucketMeta}, prompt: []string{bucketSchedule, bucketMemory}, every: metaEvery},
+		{name: eventsSpare, buckets: []string{bucketEvents, bucketLedger}, every: spareEvery},
 	}
 }
 
@@ -263,7 +267,7 @@ func (s *Store) copyTo(sp *spare, now bool) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	at := s.now().UTC()
-	if !now && sp.failed == nil && at.Sub(sp.at).Abs() < spareEvery {
+	if !now && sp.failed == nil && at.Sub(sp.at).Abs() < sp.every {
 		return
 	}
 	err := sp.blocked
