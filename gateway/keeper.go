@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -46,6 +47,7 @@ func (k *keeper) run(ctx context.Context) error {
 			if everything {
 				all = now.Add(keepBatch)
 				k.writeDiary()
+				k.failed(nil) // also of the load log, which writes by itself
 			}
 			k.write(everything)
 			k.events.forget(now.Add(-keptInMemory))
@@ -81,6 +83,9 @@ func (k *keeper) writeDiary() {
 // noteStore remembers for the status how the last write went, and logs when
 // that changes. A second copy that fails is said and keeps the store good.
 func (g *Gateway) noteStore(err error) {
+	if err == nil {
+		err = g.loadTrouble()
+	}
 	before := g.storeState()
 	after := status.StoreState{OK: true, Note: g.storeNotice}
 	spare := ""
@@ -101,6 +106,15 @@ func (g *Gateway) noteStore(err error) {
 	if after != before {
 		g.storeShown.Store(&after)
 	}
+}
+
+// loadTrouble is why the load log could not write last, and what that has cost.
+func (g *Gateway) loadTrouble() error {
+	if g.loads == nil || g.loads.Err() == nil {
+		return nil
+	}
+	seconds, _ := g.loads.LostSeconds()
+	return fmt.Errorf("%w; given up so far: %d s and %d h of a channel", g.loads.Err(), seconds, g.loads.LostHours())
 }
 
 func (g *Gateway) spareTrouble() string {

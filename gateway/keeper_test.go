@@ -6,8 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"nominald/gateway/config"
+	"nominald/gateway/loadlog"
 	"nominald/gateway/store"
 )
 
@@ -63,5 +65,43 @@ func TestWhatBecameOfTheStoreIsSaid(t *testing.T) {
 	}
 	if got, err := (memory{g.store, "hvac"}).Load(); err != nil || string(got) != "23.5" {
 		t.Errorf("the driver's memory is %q %v", got, err)
+	}
+}
+
+// TestLoadLogThatFailsIsSaid: what the load log can not write is a fault of the
+// store, for as long as it lasts.
+func TestLoadLogThatFailsIsSaid(t *testing.T) {
+	cfg := &config.Config{}
+	cfg.Store.Dir = t.TempDir()
+	g := &Gateway{cfg: cfg, log: slog.New(slog.DiscardHandler)}
+	if err := g.openStore(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.store.Close() })
+	g.openLoads()
+	t.Cleanup(func() { _ = g.loads.Close() })
+	at := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	inTheWay := filepath.Join(cfg.Store.Dir, LoadDir, "2026-07-01.seconds")
+	if err := os.Mkdir(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	g.loads.Add(at, loadlog.Site, 1000, loadlog.Measured)
+	g.loads.Add(at.Add(time.Second), loadlog.Site, 1000, loadlog.Measured)
+	if g.loads.Flush() == nil {
+		t.Fatal("nothing failed")
+	}
+	g.noteStore(nil)
+	if state := g.storeState(); state.OK || !strings.Contains(state.Note, "seconds of 2026-07-01") {
+		t.Errorf("%+v", state)
+	}
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.loads.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	g.noteStore(nil)
+	if state := g.storeState(); !state.OK {
+		t.Errorf("%+v", state)
 	}
 }
