@@ -343,8 +343,9 @@ func TestAnswerLostInAFleet(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	r.now = r.now.Add(26 * time.Hour) // the network was gone for a day
+	r.from = noon().Add(-3 * time.Hour)
 	r.hidden = true
-	r.now = r.now.Add(time.Minute)
 	r.sender.Round(t.Context())
 	r.hidden = false
 	r.run(30)

@@ -33,6 +33,10 @@ type Pending struct {
 	At   time.Time `json:"at"`
 	File string    `json:"file"`
 	Job  string    `json:"job,omitempty"` // empty: no answer came
+	// Looks counts how often it was looked for; Unread is set where some upload of
+	// this round of looks could not be read.
+	Looks  int  `json:"looks,omitempty"`
+	Unread bool `json:"unread,omitempty"`
 }
 
 // Day is the ledger of a meter and a UTC day.

@@ -145,6 +145,11 @@ func (s *Sender) Round(ctx context.Context) (more bool) {
 	}
 	steps := 0
 	var first error
+	defer func() {
+		if first != nil {
+			s.bad(first)
+		}
+	}()
 	for _, day := range s.days(today) {
 		for _, meter := range s.opt.Meters {
 			state, err := s.sendDay(ctx, meter, day)
@@ -153,20 +158,17 @@ func (s *Sender) Round(ctx context.Context) (more bool) {
 					first = err
 				}
 				if ctx.Err() != nil || endsRound(err) {
-					s.bad(first)
 					return true
 				}
 			}
-			if more = more || err != nil || state != done; state == moved {
+			more = more || err != nil || state != done
+			if state == moved {
 				steps++
 			}
 			if steps == mostSteps {
-				break
+				return true
 			}
 		}
-	}
-	if first != nil {
-		s.bad(first)
 	}
 	return more
 }

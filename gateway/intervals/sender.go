@@ -217,9 +217,10 @@ func (s *Sender) find(ctx context.Context, d *Day, uploads []leap.Upload) error 
 		return !u.At.IsZero() && (u.At.Before(at.Add(-clockSlack)) || u.At.After(at.Add(answerWithin+clockSlack)))
 	})
 	want := strings.SplitAfter(d.Pending.File, "\n")
-	// Each round looks at others, until all were seen.
-	rounds := (len(uploads) + mostAsked - 1) / mostAsked
-	turn := int(now.Sub(at)/look) % max(rounds, 1)
+	// Each look is at others, until all were seen twice.
+	looks := max(1, (len(uploads)+mostAsked-1)/mostAsked)
+	turn := d.Pending.Looks % looks
+	d.Pending.Unread = d.Pending.Unread && turn > 0
 	for _, u := range uploads[min(turn*mostAsked, len(uploads)):min((turn+1)*mostAsked, len(uploads))] {
 		got, more, err := s.opt.API.Preview(ctx, u.JobID)
 		if err != nil && endsRound(err) {
@@ -229,9 +230,12 @@ func (s *Sender) find(ctx context.Context, d *Day, uploads []leap.Upload) error 
 			d.Pending.Job = u.JobID
 			return errors.Join(s.save(d), errWait)
 		}
+		d.Pending.Unread = d.Pending.Unread || err != nil
 	}
-	if now.Sub(at) < lostFor+time.Duration(2*rounds)*look {
-		return errWait
+	d.Pending.Looks++
+	// One that can not be read yet may be ours.
+	if now.Sub(at) < lostFor || d.Pending.Looks < 2*looks || d.Pending.Unread && now.Sub(at) < uploadedWithin {
+		return errors.Join(s.save(d), errWait)
 	}
 	d.Pending = nil
 	return nil
