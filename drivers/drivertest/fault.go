@@ -16,7 +16,7 @@ type FaultKind int
 const (
 	FaultNone       FaultKind = 0
 	FaultSilent     FaultKind = -1 // no answer
-	FaultLate       FaultKind = -2 // the answer comes after 1.1 times the timeout
+	FaultLate       FaultKind = -2 // the answer comes after 1.1 times the timeout, see lateBy
 	FaultVeryLate   FaultKind = -3 // after 3 times the timeout
 	FaultGarbage    FaultKind = -4 // bytes that are no frame
 	FaultShort      FaultKind = -5 // a frame that ends too early
@@ -24,6 +24,10 @@ const (
 	FaultWrongCount FaultKind = -7 // a whole frame with another count than asked
 	FaultHangUp     FaultKind = -8 // the connection is closed instead
 )
+
+// lateBy is how late an answer is at least: on a machine that stalls, less is in
+// time by the clock of who waits.
+const lateBy = 60 * time.Millisecond
 
 // ModbusFaults are all ways to fail that a reply can have.
 func ModbusFaults() []FaultKind {
@@ -65,7 +69,7 @@ func (f FaultKind) On(r Request, timeout time.Duration) Fault {
 	case FaultSilent:
 		return Fault{Silent: true}
 	case FaultLate:
-		return Fault{Delay: timeout * 11 / 10}
+		return Fault{Delay: timeout + max(timeout/10, lateBy)}
 	case FaultVeryLate:
 		return Fault{Delay: timeout * 3}
 	case FaultGarbage:
