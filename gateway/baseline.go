@@ -71,14 +71,14 @@ func (b *baseliner) round() {
 	now := b.now()
 	schedule := b.schedule.Load()
 	for i := range b.cfg.Meters {
-		m := &b.cfg.Meters[i]
-		p, ok := baseline.Preset(m.Baseline) // the config knows the presets' names only
-		if m.Reference != config.ByBaseline || !ok {
+		m := b.cfg.Meters[i]
+		p, ok := b.cfg.Method(m)
+		if !ok {
 			continue
 		}
 		for _, r := range schedule.All() {
 			if r.MeterID == m.ID && !r.Cancelled && r.Problem == "" {
-				b.look(p, r, schedule, now)
+				b.look(p, m, r, schedule, now)
 			}
 		}
 	}
@@ -91,7 +91,7 @@ func (b *baseliner) round() {
 
 // look works out what is due of one timeslot: its baseline before it, and once
 // more when the hours after it are known, where the method goes by them.
-func (b *baseliner) look(p baseline.Params, r dispatch.Record, schedule *dispatch.Schedule, now time.Time) {
+func (b *baseliner) look(p baseline.Params, m config.Meter, r dispatch.Record, schedule *dispatch.Schedule, now time.Time) {
 	ev := baseline.Event{Start: r.Start, End: r.End, RowStart: rowStart(r, schedule), RowEnd: rowEnd(r, schedule), Known: now}
 	this := attempt{start: r.Start, end: r.End, row: ev.RowStart, until: r.End}
 	if r.End.After(now) {
@@ -99,7 +99,7 @@ func (b *baseliner) look(p baseline.Params, r dispatch.Record, schedule *dispatc
 			return
 		}
 		b.tried[r.EventID] = this
-		if e := b.estimate(p, r, ev); e != nil {
+		if e := b.estimate(p, m, r, ev); e != nil {
 			b.events.setBaseline(r, e)
 		}
 		return
@@ -119,21 +119,21 @@ func (b *baseliner) look(p baseline.Params, r dispatch.Record, schedule *dispatc
 		return
 	}
 	b.tried[id] = this
-	if e := b.estimate(p, r, ev); e != nil {
+	if e := b.estimate(p, m, r, ev); e != nil {
 		b.events.setAfter(r, e)
 	}
 }
 
 // estimate works out one baseline. Without one the load before the timeslot
 // counts, and the log says why.
-func (b *baseliner) estimate(p baseline.Params, r dispatch.Record, ev baseline.Event) *baseline.Estimate {
-	eventDays, err := b.eventDays(r.MeterID)
+func (b *baseliner) estimate(p baseline.Params, m config.Meter, r dispatch.Record, ev baseline.Event) *baseline.Estimate {
+	eventDays, err := b.eventDays(m)
 	if err != nil {
 		b.log.Error("baseline: days of earlier timeslots can not be read", "error", err)
 		return nil
 	}
 	ev.IsEventDay = func(noon time.Time) bool { return eventDays[noon.Format(time.DateOnly)] }
-	e, err := baseline.Compute(p, b.cfg.Site.Timezone, ev, history{b.loads})
+	e, err := baseline.Compute(p, b.cfg.Site.Timezone, ev, history{b.loads, shownBy(b.cfg, m)})
 	var little baseline.TooLittle
 	var unmeasured baseline.NotMeasured
 	switch {
@@ -153,25 +153,40 @@ func (b *baseliner) estimate(p baseline.Params, r dispatch.Record, ev baseline.E
 	return e
 }
 
-// eventDays are the local days on which a timeslot of the meter was followed:
-// what the site drew then is no measure of what it does by itself.
-func (b *baseliner) eventDays(meterID string) (map[string]bool, error) {
-	days := map[string]bool{}
+// eventDays are the local days on which a timeslot was followed that changed
+// what the meter shows, its own or one of a neighbour with devices behind the
+// same point: what was drawn then is no measure of what is drawn without us
+// (domain.md 3.1: "exclude event days and days on which our own gateway shifted
+// load").
+func (b *baseliner) eventDays(m config.Meter) (map[string]bool, error) {
+	zone, days := b.cfg.Site.Timezone, map[string]bool{}
+	measured := shownBy(b.cfg, m)
 	note := func(e *event) {
-		if e.MeterID == meterID && e.Followed {
-			days[e.Start.In(b.cfg.Site.Timezone).Format(time.DateOnly)] = true
+		_, touched := e.DeviceWh[measured.channel]
+		if !e.Followed || e.MeterID != m.ID && measured.ofDevice() && !touched {
+			return
+		}
+		for at := e.Start; at.Before(e.End); at = nextMidnight(at.In(zone)) {
+			days[at.In(zone).Format(time.DateOnly)] = true
 		}
 	}
 	err := b.events.all(b.store, note)
 	return days, err
 }
 
-// history is the load log as a baseline reads it.
-type history struct{ loads *loadlog.Log }
+func nextMidnight(l time.Time) time.Time {
+	return time.Date(l.Year(), l.Month(), l.Day()+1, 0, 0, 0, 0, l.Location())
+}
+
+// history is the load log as a baseline reads it: what one meter showed.
+type history struct {
+	loads *loadlog.Log
+	shown shown
+}
 
 // MeanW is the mean net load of a stretch of time, and how much was measured.
 func (h history) MeanW(from, to time.Time) (meanW, coverage float64, err error) {
-	return h.loads.Mean(loadlog.Site, from.UTC(), to.UTC())
+	return h.shown.mean(h.loads, from, to)
 }
 
 // rowStart is the start of the first timeslot of the unbroken row that r is in

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"log/slog"
+	"maps"
 	"math"
 	"sync/atomic"
 	"testing"
@@ -102,6 +103,34 @@ func TestBaselineLeavesEventDaysOut(t *testing.T) {
 	e := h.events.estimates["a"]
 	if e == nil || e.Factor != 1 || e.Days[0] != "2026-07-17" {
 		t.Errorf("got %+v, want the 20th left out and a factor of 1", e)
+	}
+}
+
+// A day counts for nothing when anything was dispatched behind the point that
+// is measured: also for another meter, and on both sides of midnight.
+func TestEventDaysAreAllThatWeShifted(t *testing.T) {
+	h := newHistoried(t)
+	late := time.Date(2026, 7, 15, 23, 30, 0, 0, time.UTC)
+	h.events.byID["b"] = &event{EventID: "b", MeterID: "another", Start: late, End: late.Add(time.Hour), Followed: true, DeviceWh: map[string]float64{"wallbox": 900}}
+	h.events.byID["c"] = &event{EventID: "c", MeterID: "another", Start: late.AddDate(0, 0, -3), End: late.AddDate(0, 0, -2)} // held back
+	h.cfg.Devices = []config.Device{{Name: "wallbox", Kind: drivers.Charger}, {Name: "battery", Kind: drivers.Battery}}
+	site := h.cfg.Meters[0]
+	device := func(name string) config.Meter {
+		return config.Meter{ID: "third", Type: config.DeviceMeter, Reference: config.ByBaseline, MeasuredBy: name}
+	}
+	for _, c := range []struct {
+		what string
+		m    config.Meter
+		want map[string]bool
+	}{
+		{"the site", site, map[string]bool{"2026-07-15": true, "2026-07-16": true}},
+		{"the device that gave", device("wallbox"), map[string]bool{"2026-07-15": true, "2026-07-16": true}},
+		{"a device that did not", device("battery"), map[string]bool{}},
+	} {
+		got, err := h.eventDays(c.m)
+		if err != nil || !maps.Equal(got, c.want) {
+			t.Errorf("%s: got %v, %v; want %v", c.what, got, err, c.want)
+		}
 	}
 }
 

@@ -12,12 +12,12 @@ import (
 // minute counts", and five minutes are the shortest settlement of domain.md 3.1).
 const firstMinutes = 5 * time.Minute
 
-// loadOf is the load that the meter's point measures now; unknown where the
-// meter is settled at a device, or the reading is old.
+// loadOf is the load that the meter shows now; unknown where it is settled at
+// a device's own power, or the reading is old.
 func loadOf(in plan.Input, meterID string) drivers.Opt {
 	for i := range in.Meters {
-		if m := &in.Meters[i]; m.ID == meterID && !m.Device && m.Point != nil && m.Point.Fresh {
-			return m.Point.LoadW
+		if m := &in.Meters[i]; m.ID == meterID {
+			return in.MeasuredW(m)
 		}
 	}
 	return drivers.Opt{}

@@ -191,21 +191,13 @@ func (c *control) metersOf(site *plan.Point, now time.Time) []plan.Meter {
 		switch {
 		case !pm.Device:
 			pm.Point = site
-		case c.kindOf(m.MeasuredBy) != drivers.Meter:
+		case kindOf(c.cfg, m.MeasuredBy) != drivers.Meter:
 			pm.Devices = []string{m.MeasuredBy} // only that device is dispatched (domain.md 1.4)
 		}
+		pm.MeasuredBy = shownBy(c.cfg, m).channel
 		meters = append(meters, pm)
 	}
 	return meters
-}
-
-func (c *control) kindOf(device string) drivers.Kind {
-	for _, u := range c.units {
-		if u.cfg.Name == device {
-			return u.cfg.Kind
-		}
-	}
-	return ""
 }
 
 func policyOf(p config.Policy) plan.Policy {

@@ -23,7 +23,7 @@ type event struct {
 	Reference plan.Reference `json:"reference"`
 	PreLoadW  drivers.Opt    `json:"pre_load_w"`
 	PreStart  time.Time      `json:"pre_start"`
-	// Baseline is what the site would have drawn, fixed before the start.
+	// Baseline is what the meter would have shown, fixed before the start.
 	Baseline *baseline.Estimate `json:"baseline,omitempty"`
 	// BaselineAfter is the same with the hours after the end, where the method
 	// goes by them: for the report only.
@@ -61,7 +61,7 @@ type interval struct {
 	AskedWh     float64   `json:"asked_wh"`  // what the timeslot itself asked for then
 	DeliveredWh float64   `json:"delivered_wh"`
 	Seconds     float64   `json:"seconds"` // measured
-	// LoadWh is the site's measured net energy over LoadS seconds; BaselineWh
+	// LoadWh is the meter's measured net energy over LoadS seconds; BaselineWh
 	// what Reference says it would have been, over LevelS seconds. Both are
 	// left out where the devices' own power is the reference.
 	LoadWh     float64        `json:"load_wh,omitempty"`

@@ -1,12 +1,15 @@
 package gateway
 
 import (
+	"slices"
 	"sort"
 	"time"
 
 	"nominald/dispatch"
 	"nominald/dispatch/baseline"
 	"nominald/dispatch/plan"
+	"nominald/gateway/config"
+	"nominald/gateway/loadlog"
 	"nominald/gateway/status"
 )
 
@@ -27,11 +30,20 @@ func (g *Gateway) Report(eventID string) (status.Report, bool) {
 // reporter makes reports of what was measured.
 type reporter struct {
 	policy plan.Policy
-	loads  measuredLoad // nil: what the rounds booked is all there is
+	loads  measuredLoad     // nil: what the rounds booked is all there is
+	shown  map[string]shown // by meter id
+}
+
+func newReporter(cfg *config.Config, loads *loadlog.Log) reporter {
+	p := reporter{policy: policyOf(cfg.Policy), loads: loads, shown: map[string]shown{}}
+	for _, m := range cfg.Meters {
+		p.shown[m.ID] = shownBy(cfg, m)
+	}
+	return p
 }
 
 func (g *Gateway) reporter() reporter {
-	return reporter{policy: policyOf(g.cfg.Policy), loads: g.loads}
+	return newReporter(g.cfg, g.loads)
 }
 
 // report makes the report of a timeslot as it stands at a time. Without
@@ -49,10 +61,10 @@ func (p reporter) report(r dispatch.Record, e event, measured bool, now time.Tim
 		rep.Verdict = verdict(&rep, false, now)
 		return rep
 	}
-	rep.Reference = string(e.Reference)
+	rep.Reference = string(e.reference())
 	rep.Baseline, rep.BaselineAfter = usedBaseline(e), e.BaselineAfter
 	a := accountOf(r, e, now, p.policy)
-	a.loads = p.loads
+	a.loads, a.shown = p.loads, p.shown[r.MeterID]
 	a.fill(&rep)
 	rep.Devices = devicesOf(e.DeviceWh)
 	for reason, seconds := range e.ReasonS {
@@ -68,10 +80,26 @@ func (p reporter) report(r dispatch.Record, e event, measured bool, now time.Tim
 	return rep
 }
 
+// reference is what a timeslot is measured against: what its last round had,
+// or the baseline where one of its intervals had that. A meter that falls
+// silent at the end does not take back what was measured before.
+func (e *event) reference() plan.Reference {
+	if slices.ContainsFunc(e.Intervals, func(iv interval) bool { return iv.Reference == plan.ByBaseline }) {
+		return plan.ByBaseline
+	}
+	return e.Reference
+}
+
+// notesLevels is false of an event that an early version booked: its intervals
+// do not say what they were measured against.
+func (e *event) notesLevels() bool {
+	return slices.ContainsFunc(e.Intervals, func(iv interval) bool { return iv.LevelS > 0 })
+}
+
 // usedBaseline is the estimate that a timeslot is measured against, nil where
 // its reference is another.
 func usedBaseline(e event) *baseline.Estimate {
-	if e.Reference != plan.ByBaseline {
+	if e.reference() != plan.ByBaseline {
 		return nil
 	}
 	return e.Baseline
@@ -80,7 +108,7 @@ func usedBaseline(e event) *baseline.Estimate {
 // settledBy is the estimate that the report counts by: the one with the hours
 // after the end once it is there (domain.md 3.2).
 func settledBy(e event) *baseline.Estimate {
-	if e.Reference == plan.ByBaseline && e.BaselineAfter != nil {
+	if e.reference() == plan.ByBaseline && e.BaselineAfter != nil {
 		return e.BaselineAfter
 	}
 	return usedBaseline(e)

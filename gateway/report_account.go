@@ -18,6 +18,7 @@ type account struct {
 	askW  float64 // 0 where it asks for the most there is, or for nothing
 	owed  bool    // it was to be carried out
 	loads measuredLoad
+	shown shown // where those have the meter's load
 }
 
 func accountOf(r dispatch.Record, e event, now time.Time, p plan.Policy) account {

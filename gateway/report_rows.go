@@ -89,7 +89,7 @@ func (a account) row(iv *interval, from, to time.Time, minutes map[int64]string)
 	}
 	row.LoadKW, row.LoadWh = powerAndEnergy(m.loadW, m.loadS)
 	row.BaselineKW, row.BaselineWh = powerAndEnergy(m.baselineW, m.loadS)
-	row.CapWh = a.capWh(&row, hours)
+	row.CapWh = a.capWh(&row, iv, hours)
 	row.PaidWh = math.Max(0, row.DeliveredWh)
 	if row.CapWh != nil {
 		row.PaidWh = math.Min(row.PaidWh, *row.CapWh)
@@ -134,6 +134,9 @@ func (a account) measure(iv *interval, from, to time.Time) measure {
 	}
 	m.baselineW = drivers.Opt{}
 	if iv.Seconds > 0 {
+		if iv.LevelS == 0 && a.e.notesLevels() {
+			m.reference = plan.ByDevice // its rounds went by the devices, and the log knows no more
+		}
 		m.deliveredW, m.seconds = iv.DeliveredWh/iv.Seconds*3600, math.Min(iv.Seconds, to.Sub(from).Seconds())
 	}
 	return m
@@ -144,8 +147,8 @@ func (a account) referenceOf(iv *interval) plan.Reference {
 	switch {
 	case iv.LevelS > 0 && iv.LevelS >= iv.Seconds/2:
 		return iv.Reference
-	case iv.LevelS == 0 && a.e.Reference == plan.ByBaseline && a.e.Baseline != nil:
-		return plan.ByBaseline // held back then, or booked by a version that did not note it
+	case iv.LevelS == 0 && usedBaseline(a.e) != nil:
+		return plan.ByBaseline // held back then, silent, or booked by a version that did not note it
 	case iv.Seconds > 0:
 		return plan.ByDevice
 	}
@@ -166,7 +169,7 @@ func (a account) load(iv *interval, from, to time.Time) (drivers.Opt, float64) {
 		return w, math.Min(iv.LoadS, length)
 	}
 	// An error here is shown as a gap: the log reports its own troubles.
-	mean, coverage, err := a.loads.Mean(loadlog.Site, from.UTC(), to.UTC())
+	mean, coverage, err := a.shown.mean(a.loads, from, to)
 	if err != nil || coverage*length <= iv.LoadS {
 		return w, math.Min(iv.LoadS, length)
 	}
@@ -199,8 +202,10 @@ func meanBaseline(e *baseline.Estimate, from, to time.Time) drivers.Opt {
 // capWh is the most that the timeslot's cap lets count in an interval (domain.md
 // 2.2 and 3), nil where it sets no limit or what it depends on is not known.
 // Beyond zero site load nothing counts: that is the load there would have been.
-func (a account) capWh(row *status.ReportInterval, hours float64) *float64 {
+func (a account) capWh(row *status.ReportInterval, iv *interval, hours float64) *float64 {
 	switch {
+	case a.r.Cap == dispatch.UpToSiteLoad && a.shown.ofDevice():
+		return a.siteWh(row, iv)
 	case a.r.Cap == dispatch.UpToSiteLoad && row.BaselineWh != nil:
 		most := math.Max(0, *row.BaselineWh)
 		return &most
@@ -213,6 +218,24 @@ func (a account) capWh(row *status.ReportInterval, hours float64) *float64 {
 		return whOf(a.r.NominationKW, hours)
 	}
 	return whOf(a.r.EnergyKW, hours)
+}
+
+// siteWh is the load of the site in an interval as it would have been, where
+// the row has a device's; nil where it is not known.
+func (a account) siteWh(row *status.ReportInterval, iv *interval) *float64 {
+	if a.loads == nil {
+		return nil
+	}
+	mean, coverage, err := a.loads.Mean(loadlog.Site, row.Start.UTC(), row.End.UTC())
+	if err != nil || coverage <= 0 {
+		return nil
+	}
+	wh := mean * coverage * row.End.Sub(row.Start).Hours()
+	for _, given := range iv.DeviceWh {
+		wh += given
+	}
+	most := math.Max(0, wh)
+	return &most
 }
 
 func whOf(kw *float64, hours float64) *float64 {
@@ -231,7 +254,7 @@ func powerAndEnergy(w drivers.Opt, seconds float64) (kw, wh *float64) {
 	return &k, &e
 }
 
-// minuteQualities is what the load log says of each minute of the site's load.
+// minuteQualities is what the load log says of each minute of the meter's load.
 func (a account) minuteQualities() map[int64]string {
 	out := map[int64]string{}
 	if a.loads == nil || !a.r.Start.Before(a.until) {
@@ -240,7 +263,7 @@ func (a account) minuteQualities() map[int64]string {
 	err := a.loads.Query(a.r.Start.Truncate(time.Minute), a.until, time.Minute, func(r loadlog.Row) error {
 		out[r.T.Unix()] = r.Quality.String()
 		return nil
-	}, loadlog.Site)
+	}, a.shown.name())
 	if err != nil { // what was read of it still counts; coverage says the rest
 		return out
 	}

@@ -123,7 +123,7 @@ func (s *trueSite) report(r dispatch.Record) status.Report {
 	if !ok {
 		s.t.Fatalf("timeslot %s has no event", r.EventID)
 	}
-	return reporter{policy: policyOf(s.stepped.opts.Config.Policy), loads: s.stepped.control.loads}.report(r, e, true, s.now)
+	return newReporter(s.stepped.opts.Config, s.stepped.control.loads).report(r, e, true, s.now)
 }
 
 // TestReportOfAWrongMeterIsNotTheTruth: a meter that shows 2 % too much is noticed, so

@@ -88,3 +88,49 @@ func TestBatteryTakesWhatIsTooMuchWhereTheOwnerLetsIt(t *testing.T) {
 		}
 	}
 }
+
+// ownBaseline is a battery that is settled at itself, with a program that takes
+// 1.35 kW of discharge for granted.
+func ownBaseline(now time.Time, slots ...dispatch.Record) Input {
+	in := tracked(now, slots...)
+	m := &in.Meters[0]
+	m.Device, m.Point, m.MeasuredBy = true, nil, "battery"
+	in.Events[slots[0].EventID] = Event{Running: true, BaselineW: drivers.Some(-1350)}
+	return in
+}
+
+func TestADeviceGivesBeyondItsOwnBaseline(t *testing.T) {
+	in := ownBaseline(t0.Add(time.Minute), slot(func(r *dispatch.Record) { r.EnergyKW, r.NominationKW = kw(2), kw(2) }))
+	in.held(3350)
+	d := settle(in)
+	if got := deviceOf(t, d, "battery").Command.PowerW; math.Abs(got-3350) > 60 {
+		t.Errorf("battery: got %v W, want the 2000 that are asked beyond 1350", got)
+	}
+	m := d.Meters[0]
+	if m.Reference != ByBaseline || m.BaselineW.V != -1350 || math.Abs(m.DeliveredW.V-2000) > 60 {
+		t.Errorf("meter: got %+v, want 2000 W delivered against -1350", m)
+	}
+}
+
+// A charger that a car draws 7 kW from by itself, where 5 kW are usual: 2 kW of
+// drift and 2 kW of target.
+func TestADevicesDriftIsMadeUp(t *testing.T) {
+	in := ownBaseline(t0.Add(time.Minute), slot(func(r *dispatch.Record) { r.EnergyKW, r.NominationKW = kw(2), kw(2) }))
+	box := wallbox(7000)
+	box.Phases, box.MaxA = 3, 16
+	in.Devices = append(in.Devices, box)
+	in.Meters[0].Devices, in.Meters[0].MeasuredBy = []string{"wallbox"}, "wallbox"
+	in.Events[in.Slots[0].EventID] = Event{Running: true, BaselineW: drivers.Some(5000)}
+	md := Round(in).Meters[0]
+	if md.Reference != ByBaseline || math.Abs(md.DeliveredW.V+2000) > 1 || md.PlannedW < 3900 {
+		t.Errorf("got %+v, want -2000 W so far and 4000 W of the charger", md)
+	}
+}
+
+func TestADeviceThatIsNotReadHasItsOwnPowerAlone(t *testing.T) {
+	in := ownBaseline(t0.Add(time.Minute), slot())
+	in.device("battery").Fresh = false
+	if md := Round(in).Meters[0]; md.Reference != ByDevice || md.BaselineW.OK {
+		t.Errorf("got %+v, want it without a baseline", md)
+	}
+}

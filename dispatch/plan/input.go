@@ -116,7 +116,10 @@ type Meter struct {
 	Device    bool      `json:"device"` // settled at a device, not at the utility's meter
 	Reference Reference `json:"reference"`
 	Point     *Point    `json:"point,omitempty"` // nil for a device meter
-	Devices   []string  `json:"devices"`
+	// MeasuredBy is the device whose power a device meter with a baseline of its
+	// own is compared by.
+	MeasuredBy string   `json:"measured_by,omitempty"`
+	Devices    []string `json:"devices"`
 	// WindowFrom and WindowTo are how long before the start the hours begin and
 	// end by which the reference is adjusted to the day; both 0 for none.
 	WindowFrom time.Duration `json:"window_from,omitempty"`
@@ -193,7 +196,7 @@ type Event struct {
 	// row: what the reference "relative" compares with.
 	PreLoadW drivers.Opt `json:"pre_load_w"`
 	PreStart time.Time   `json:"pre_start,omitzero"` // start of that first timeslot
-	// BaselineW is the estimated baseline of the site's net load now, fixed
+	// BaselineW is the estimated baseline of the meter's net load now, fixed
 	// before the start from what was measured before it; unknown where there is
 	// too little history: then the load before the timeslot counts.
 	BaselineW drivers.Opt `json:"baseline_w,omitzero"`
@@ -204,6 +207,26 @@ type Event struct {
 	SteadySince time.Time `json:"steady_since,omitzero"`
 	// LastTargetW is the target last followed, for the release.
 	LastTargetW float64 `json:"last_target_w"`
+}
+
+// MeasuredW is the net load in W, import positive, that a meter shows now. It is
+// unknown where its reading is old, and for a device meter without MeasuredBy.
+func (in *Input) MeasuredW(m *Meter) drivers.Opt {
+	if !m.Device {
+		if m.Point != nil && m.Point.Fresh {
+			return m.Point.LoadW
+		}
+		return drivers.Opt{}
+	}
+	for i := range in.Devices {
+		if d := &in.Devices[i]; d.Name == m.MeasuredBy && m.MeasuredBy != "" && d.Fresh && d.PowerW.OK {
+			if d.Kind == drivers.Battery { // discharge is positive there
+				return drivers.Some(0 - d.PowerW.V)
+			}
+			return d.PowerW
+		}
+	}
+	return drivers.Opt{}
 }
 
 // GivenW is what the device gives now, measured, against being left alone:

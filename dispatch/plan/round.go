@@ -119,7 +119,7 @@ func (rd *round) serve(d demand) {
 		rd.serveRelease(d)
 		return
 	}
-	l := levelOf(m, d.ev, rd.in.Now)
+	l := rd.levelOf(m, d.ev)
 	wantW := rd.raise(d)
 	aim := rd.aimOf(d, l, wantW)
 	bound, boundReason := rd.bound(d)
@@ -128,7 +128,7 @@ func (rd *round) serve(d demand) {
 	givenW, deviceReason := rd.allocate(d, aim)
 
 	md := MeterDecision{ID: m.ID, State: d.state, PlannedW: givenW, EventID: d.rec.EventID, Reference: l.by,
-		BaselineW: l.baseline(m), DeliveredW: rd.deliveredW(m, l), Reason: OnTarget}
+		BaselineW: l.baseline(), DeliveredW: rd.deliveredW(m, l), Reason: OnTarget}
 	md.TargetW = math.Min(wantW, math.Min(givenW, math.Max(0, bound)))
 	if !math.IsInf(d.wantW, 0) {
 		md.AskedW = drivers.Some(d.wantW)
@@ -158,8 +158,11 @@ func (rd *round) aimOf(d demand, l level, wantW float64) aim {
 	if math.IsInf(wantW, 0) {
 		return a // all that there is moves with nothing
 	}
-	a.tracked = l.weight > 0
-	a.w += l.driftW(d.meter) - l.weight*rd.givenBesideW(d.meter)
+	a.w += l.driftW()
+	if !d.meter.Device { // what a device gives at itself moves with nothing, and nobody else gives there
+		a.tracked = l.weight > 0
+		a.w -= l.weight * rd.givenBesideW(d.meter)
+	}
 	a.steadyW = a.w
 	if d.state == dispatch.Active {
 		trim := trimW(d.ev, d.rec.End, rd.in.Now, rd.trimLimitW(d.meter))
@@ -279,8 +282,8 @@ func (rd *round) trimLimitW(m *Meter) float64 {
 
 // deliveredW is what is measured now against the level in use.
 func (rd *round) deliveredW(m *Meter, l level) drivers.Opt {
-	if l.weight > 0 && m.Point.Fresh {
-		return drivers.Some(l.baseline(m).V - m.Point.LoadW.V)
+	if l.weight > 0 && l.shownW.OK {
+		return drivers.Some(l.baseline().V - l.shownW.V)
 	}
 	var sum float64
 	known := false

@@ -66,35 +66,71 @@ func boundW(pt *Point, floor float64) float64 {
 // power (domain.md 4.1, "decaying to device mode").
 const relativeFade = time.Hour
 
-// level is what a utility meter is compared with: the load that the site would
-// have without us, and how much that counts against the devices' own power.
+// level is what a meter is compared with: the load that there would be without
+// us, and how much that counts against the devices' own power.
 type level struct {
 	by     Reference
 	loadW  float64
-	weight float64 // 0: the devices' own power alone
+	weight float64     // 0: the devices' own power alone
+	restW  drivers.Opt // what the meter would show now if all devices were left alone
+	shownW drivers.Opt // what it shows
 }
 
 // levelOf is the level that a meter's target is measured against now: the
 // baseline that was estimated before the timeslot, else the load before it,
 // fading (domain.md 4.1).
-func levelOf(m *Meter, ev Event, now time.Time) level {
-	if m.Device || m.Reference == ByDevice || !usable(m.Point) {
-		return level{by: ByDevice}
+func (rd *round) levelOf(m *Meter, ev Event) level {
+	if m.Device {
+		return rd.deviceLevel(m, ev)
+	}
+	own := level{by: ByDevice}
+	if !usable(m.Point) {
+		return own
+	}
+	own.restW, own.shownW = m.Point.UncontrolledW, rd.in.MeasuredW(m)
+	if m.Reference == ByDevice {
+		return own
 	}
 	if m.Reference == ByBaseline && ev.BaselineW.OK {
-		return level{by: ByBaseline, loadW: ev.BaselineW.V, weight: 1}
+		return own.against(ByBaseline, ev.BaselineW.V, 1)
 	}
 	if !ev.PreLoadW.OK {
-		return level{by: ByDevice}
+		return own
 	}
 	w := 1.0
-	if gone := now.Sub(ev.PreStart); gone > 0 {
+	if gone := rd.in.Now.Sub(ev.PreStart); gone > 0 {
 		w = math.Max(0, 1-float64(gone)/float64(relativeFade))
 	}
 	if w == 0 {
-		return level{by: ByDevice}
+		return own
 	}
-	return level{by: Relative, loadW: ev.PreLoadW.V, weight: w}
+	return own.against(Relative, ev.PreLoadW.V, w)
+}
+
+// deviceLevel is the level of a meter that is settled at a device: the
+// baseline of the device itself where its program has one. Where the device is
+// not read now it is its own power alone.
+func (rd *round) deviceLevel(m *Meter, ev Event) level {
+	own := level{by: ByDevice}
+	shown := rd.in.MeasuredW(m)
+	if m.Reference != ByBaseline || !ev.BaselineW.OK || !shown.OK {
+		return own
+	}
+	rest := shown.V
+	for _, d := range rd.of(m) {
+		given := d.GivenW()
+		if !given.OK {
+			return own
+		}
+		rest += given.V
+	}
+	own.restW, own.shownW = drivers.Some(rest), shown
+	return own.against(ByBaseline, ev.BaselineW.V, 1)
+}
+
+func (l level) against(by Reference, loadW, weight float64) level {
+	l.by, l.loadW, l.weight = by, loadW, weight
+	return l
 }
 
 // usable tells whether a point can be tracked now: also for a while after its
@@ -105,20 +141,20 @@ func usable(pt *Point) bool {
 }
 
 // baseline is the net load in W that the meter is taken to show without us.
-func (l level) baseline(m *Meter) drivers.Opt {
-	if m.Device || !usable(m.Point) {
+func (l level) baseline() drivers.Opt {
+	if !l.restW.OK {
 		return drivers.Opt{}
 	}
-	return drivers.Some(l.weight*l.loadW + (1-l.weight)*m.Point.UncontrolledW.V)
+	return drivers.Some(l.weight*l.loadW + (1-l.weight)*l.restW.V)
 }
 
-// driftW is how far the site has left its level by itself: what the devices
+// driftW is how far the load has left its level by itself: what the devices
 // must give beyond the target for the meter to show the level less the target.
-func (l level) driftW(m *Meter) float64 {
+func (l level) driftW() float64 {
 	if l.weight == 0 {
 		return 0
 	}
-	return l.weight * (m.Point.UncontrolledW.V - l.loadW)
+	return l.weight * (l.restW.V - l.loadW)
 }
 
 // SettlementInterval is the grid that energy is settled on (domain.md 3).

@@ -25,6 +25,8 @@ func (k *key) accepted() string {
 		return strings.Join(k.values, ", ")
 	case asFlag:
 		return "true, false"
+	case asHours:
+		return fmt.Sprintf("a list of %d numbers in %s from %s to %s", hoursOfDay, k.unit, plainNumber(k.span.low), plainNumber(k.span.high))
 	case asInteger, asNumber:
 		return k.acceptedNumber()
 	case asDuration:

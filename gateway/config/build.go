@@ -5,7 +5,6 @@ import (
 
 	yaml "go.yaml.in/yaml/v3"
 
-	"nominald/dispatch/baseline"
 	"nominald/drivers"
 )
 
@@ -41,6 +40,14 @@ func (b *block) list(name string) []string {
 	var l []string
 	for _, v := range b.get(name).items {
 		l = append(l, v.text)
+	}
+	return l
+}
+
+func (b *block) numbers(name string) []float64 {
+	var l []float64
+	for _, v := range b.get(name).items {
+		l = append(l, v.num)
 	}
 	return l
 }
@@ -195,33 +202,6 @@ func (p *parser) atLeast(b *block, big, small string) {
 		return
 	}
 	p.faults.add(Error{Line: b.lineOf(big), Key: b.at(big), Found: b.text(big) + " is less than " + small + ", which is " + b.text(small)})
-}
-
-func (p *parser) meter(b *block) {
-	m := Meter{
-		ID:         b.text("id"),
-		Type:       MeterType(b.text("type")),
-		MeasuredBy: b.text("measured_by"),
-		Reference:  Reference(b.text("reference")),
-		Baseline:   b.text("baseline"),
-		Devices:    b.list("devices"),
-		Upload:     b.flag("upload"),
-	}
-	if m.Reference == "" {
-		m.Reference = ByBaseline
-		if m.Type == DeviceMeter {
-			m.Reference = ByDevice
-		}
-	}
-	if m.Reference == ByBaseline && m.Baseline == "" {
-		k, _ := b.section.key("baseline")
-		p.faults.add(Error{Line: b.line, Key: b.at("baseline"), Found: "is missing, since the reference is baseline", Accepted: k.accepted(), Remedy: "your program's rules name it; without one set reference: relative"})
-	}
-	if preset, ok := baseline.Preset(m.Baseline); ok && preset.OfDevice() && m.Type == UtilityMeter && m.Reference == ByBaseline {
-		p.faults.add(Error{Line: b.lineOf("baseline"), Key: b.at("baseline"), Found: show(m.Baseline) + " is for programs that settle a device at itself, and this is a utility_meter",
-			Remedy: "set type: device, or the preset that your program's rules name"})
-	}
-	p.cfg.Meters = append(p.cfg.Meters, m)
 }
 
 func (p *parser) input(b *block) {

@@ -103,6 +103,7 @@ func (p *parser) checkReferences() {
 	}
 	for i, b := range p.doc.blocks["meters"] {
 		p.checkMeasuredBy(b, p.cfg.Meters[i])
+		p.fitCapacity(b, p.cfg.Meters[i])
 		for j, v := range b.get("devices").items {
 			at := fmt.Sprintf("%s[%d]", b.at("devices"), j)
 			d, ok := find(p.cfg.Devices, func(o Device) bool { return o.Name == v.text })

@@ -72,7 +72,8 @@ type Meter struct {
 	Type       MeterType
 	MeasuredBy string // name of a device
 	Reference  Reference
-	Baseline   string // preset, with reference baseline
+	Baseline   string    // preset, with reference baseline
+	PerKWh     []float64 // of dsgs-option-3, kW per kWh by local hour; 24 or none
 	Devices    []string
 	Upload     bool // its intervals are sent to Leap
 }

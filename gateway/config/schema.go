@@ -21,6 +21,7 @@ const (
 	asFlag                   // true or false
 	asInteger                // a whole number
 	asNumber                 // a number, the unit is in the key
+	asHours                  // a number for each local hour of a day, from 00:00
 	asDuration               // 90s, 5m, 400d
 	asSecret                 // file:PATH, env:NAME or credential:NAME
 	asMeterID                // a UUID, as Leap names its meters
@@ -134,6 +135,7 @@ func meterKeys() section {
 			{name: "measured_by", shape: asName, required: true, doc: "Name of the device that measures it: one of kind meter or, with type device, the device itself."},
 			{name: "reference", shape: asEnum, values: []string{string(ByBaseline), string(ByDevice), string(Relative)}, doc: "What a target is measured against: the site's estimated baseline, the device's own power, or the load before the event. Default: baseline for utility_meter, device for type device."},
 			{name: "baseline", shape: asEnum, values: baseline.Names(), doc: "Baseline preset; packaging/docs/baselines.md says what each does. Required with reference baseline. zero and dsgs-option-3 are for type device."},
+			{name: "baseline_kw_per_kwh", shape: asHours, unit: "kW per kWh", span: between(-1, 1), needs: "baseline", doc: "What the program lays down for dsgs-option-3: the discharge that counts for nothing, by local hour from 00:00, for each kWh of capacity_kwh. Default: 0."},
 			{name: "upload", shape: asFlag, def: "false", doc: "Send its intervals of 15 minutes to Leap, daily and after each timeslot. For programs whose data the partner supplies, mostly with type device; utilities send those of their own meters. The key needs the permission for it."},
 			{name: "devices", shape: asNameList, required: true, doc: "Names of the devices that are dispatched for it."},
 		}}

@@ -26,8 +26,11 @@ func (w *walker) value(k *key, at string, n *yaml.Node) (value, bool) {
 	if !w.plain(n, at) {
 		return value{}, false
 	}
-	if k.shape == asNameList || k.shape == asHostList {
+	switch k.shape {
+	case asNameList, asHostList:
 		return w.list(k, at, n)
+	case asHours:
+		return w.hours(k, at, n)
 	}
 	v := value{line: n.Line}
 	var b *bad
@@ -66,6 +69,35 @@ func (w *walker) list(k *key, at string, n *yaml.Node) (value, bool) {
 		}
 		if slices.ContainsFunc(v.items, func(o value) bool { return o.text == got.text }) {
 			w.faults.add(Error{Line: item.Line, Key: at, Found: show(got.text) + " is listed twice", Remedy: "remove one of them"})
+			return value{}, false
+		}
+		v.items = append(v.items, got)
+	}
+	return v, true
+}
+
+// hoursOfDay is how many values a day's shape has.
+const hoursOfDay = 24
+
+// hours reads a number for each hour of a day.
+func (w *walker) hours(k *key, at string, n *yaml.Node) (value, bool) {
+	v := value{line: n.Line}
+	found := ""
+	switch {
+	case n.Kind != yaml.SequenceNode:
+		found = "found " + kindOf(n)
+	case len(n.Content) != hoursOfDay:
+		found = fmt.Sprintf("has %d values", len(n.Content))
+	}
+	if found != "" {
+		w.faults.add(Error{Line: n.Line, Key: at, Found: found, Accepted: k.accepted()})
+		return value{}, false
+	}
+	one := *k
+	one.shape = asNumber
+	for i, item := range n.Content {
+		got, ok := w.value(&one, fmt.Sprintf("%s[%d]", at, i), item)
+		if !ok {
 			return value{}, false
 		}
 		v.items = append(v.items, got)
