@@ -34,7 +34,9 @@ func TestIntervalsReachLeap(t *testing.T) {
 			Devices: []config.Device{{Name: "battery", Kind: drivers.Battery}, {Name: "main", Kind: drivers.Meter}},
 			Meters: []config.Meter{{ID: battery, Type: config.DeviceMeter, MeasuredBy: "battery", Upload: true},
 				{ID: site, Type: config.UtilityMeter, MeasuredBy: "main", Upload: true}, {ID: quiet, Type: config.DeviceMeter, MeasuredBy: "battery"}}}}
-	from := time.Now().UTC().Truncate(intervals.Quarter).Add(-2 * time.Hour)
+	// What has ended a moment ago waits for clocks that differ: none of these has.
+	const longAgo = 3 * time.Minute
+	from := time.Now().UTC().Add(-longAgo).Truncate(intervals.Quarter).Add(-2 * time.Hour)
 	for at := from; at.Before(from.Add(2*time.Hour + time.Second)); at = at.Add(time.Second) {
 		g.loads.Add(at, "battery", 2000, loadlog.Measured)
 		g.loads.Add(at, "main", 4000, loadlog.Measured)
