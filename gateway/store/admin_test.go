@@ -117,6 +117,43 @@ func TestTimeslotIsNotRepairedWithAnOlderOne(t *testing.T) {
 	}
 }
 
+// TestRepairWithLittleRoomTakesNoOlderTimeslot: where the room is for what is
+// kept twice alone, the history is left out of the new file and still tells
+// which revision is the newest.
+func TestRepairWithLittleRoomTakesNoOlderTimeslot(t *testing.T) {
+	dir := scratch(t)
+	fillPrecious(t, dir)
+	spare := mustRead(t, filepath.Join(dir, scheduleSpare))
+	s := openTest(t, dir)
+	save(t, s, noon, record("event-05", 4, 4))
+	corrupt(t, s, bucketSchedule, "event-05")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, filepath.Join(dir, scheduleSpare), spare) // it has revision 3
+	if err := os.Remove(filepath.Join(dir, scheduleSpare+".1")); err != nil {
+		t.Fatal(err)
+	}
+	old := mustRead(t, filepath.Join(dir, FileName))
+	fresh := filepath.Join(scratch(t), FileName)
+	if _, err := rebuild(fresh, bytes.NewReader(old), int64(len(old)), dir, precious); err != nil {
+		t.Fatal(err)
+	}
+	again := openTest(t, filepath.Dir(fresh))
+	revision := 0
+	for _, got := range load(t, again) {
+		if got.EventID == "event-05" {
+			revision = got.Revision
+		}
+	}
+	if revision != 4 {
+		t.Errorf("timeslot event-05 has revision %d, want the 4 that the history has", revision)
+	}
+	if v, found, err := again.Get("load", "0000"); found || err != nil {
+		t.Errorf("rows were brought along where there is no room: %q %v", v, err)
+	}
+}
+
 func TestCompactShrinks(t *testing.T) {
 	dir := scratch(t)
 	w := fillPrecious(t, dir)

@@ -326,6 +326,39 @@ func TestWhenSparesAreWritten(t *testing.T) {
 	}
 }
 
+// TestTheTrustedTimeIsCopiedOnceADay: it changes each 5 min, and a copy is a
+// write of the whole schedule to a card. A change of that brings it along.
+func TestTheTrustedTimeIsCopiedOnceADay(t *testing.T) {
+	dir := scratch(t)
+	now := noon
+	s, _, err := Open(dir, Options{Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	save(t, s, now, record("a", 1, 1))
+	path := filepath.Join(dir, scheduleSpare)
+	writes, last := 0, mustRead(t, path)
+	for now.Before(noon.Add(49 * time.Hour)) {
+		now = now.Add(5 * time.Minute)
+		if err := s.SaveLastTrusted(now); err != nil {
+			t.Fatal(err)
+		}
+		if b := mustRead(t, path); !bytes.Equal(b, last) {
+			writes, last = writes+1, b
+		}
+	}
+	if writes != 2 {
+		t.Errorf("%d copies in 49 h, want 2", writes)
+	}
+	save(t, s, now, record("a", 2, 1))
+	for _, d := range look(dir, scheduleSpare).best.docs {
+		if payload, err := unseal(d.bucket, d.key, d.raw); d.key == keyLastTrusted && (err != nil || string(payload) != now.UTC().Format(time.RFC3339Nano)) {
+			t.Errorf("with the schedule: %q %v, want the last time, %v", payload, err, now)
+		}
+	}
+}
+
 // TestRandomSectorsOfStoreAndSpares spoils the main file, a spare, or both.
 // Nothing that was not written may be served, and what is lost is named.
 func TestRandomSectorsOfStoreAndSpares(t *testing.T) {
