@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,6 +96,12 @@ func (g *Gateway) noteStore(err error) {
 	} else if spare = g.spareTrouble(); spare != "" {
 		after.Note = strings.TrimSpace(after.Note + " The second copy of the store fails: " + spare + ".")
 	}
+	if damage := g.damagedDays(); damage != "" {
+		after.Note = strings.TrimSpace(after.Note + " " + damage)
+		if !strings.Contains(before.Note, damage) {
+			g.log.Warn("some seconds of load can not be read and are gone", "days", damage)
+		}
+	}
 	switch {
 	case err != nil && before.OK:
 		g.log.Error("store", "error", err)
@@ -115,6 +123,19 @@ func (g *Gateway) loadTrouble() error {
 	}
 	seconds, _ := g.loads.LostSeconds()
 	return fmt.Errorf("%w; given up so far: %d s and %d h of a channel", g.loads.Err(), seconds, g.loads.LostHours())
+}
+
+// damagedDays names the days whose seconds could not all be read when somebody
+// asked for them.
+func (g *Gateway) damagedDays() string {
+	if g.loads == nil {
+		return ""
+	}
+	damaged := g.loads.Damaged()
+	if len(damaged) == 0 {
+		return ""
+	}
+	return "Seconds of load are damaged and missing in answers; the minutes are kept apart: " + strings.Join(slices.Sorted(maps.Keys(damaged)), ", ") + "."
 }
 
 func (g *Gateway) spareTrouble() string {

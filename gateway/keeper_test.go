@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -103,5 +104,38 @@ func TestLoadLogThatFailsIsSaid(t *testing.T) {
 	g.noteStore(nil)
 	if state := g.storeState(); !state.OK {
 		t.Errorf("%+v", state)
+	}
+}
+
+// TestDamagedSecondsAreSaid once they are asked for; the store goes on as good.
+func TestDamagedSecondsAreSaid(t *testing.T) {
+	cfg := &config.Config{}
+	cfg.Store.Dir = t.TempDir()
+	var said bytes.Buffer
+	g := &Gateway{cfg: cfg, log: slog.New(slog.NewTextHandler(&said, nil))}
+	if err := g.openStore(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.store.Close() })
+	g.openLoads()
+	t.Cleanup(func() { _ = g.loads.Close() })
+	if err := os.WriteFile(filepath.Join(cfg.Store.Dir, LoadDir, "2026-07-01.seconds"), []byte("no seconds at all"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.noteStore(nil)
+	if state := g.storeState(); state.Note != "" {
+		t.Errorf("before anybody asked: %+v", state)
+	}
+	at := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	if err := g.loads.Query(at, at.Add(time.Minute), time.Second, func(loadlog.Row) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	g.noteStore(nil)
+	g.noteStore(nil)
+	if state := g.storeState(); !state.OK || !strings.Contains(state.Note, "2026-07-01") {
+		t.Errorf("%+v", state)
+	}
+	if n := strings.Count(said.String(), "2026-07-01"); n != 1 {
+		t.Errorf("said %d times: %s", n, said.String())
 	}
 }

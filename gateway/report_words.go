@@ -84,7 +84,14 @@ func sentence(r *status.Report) string {
 	}
 	text := fmt.Sprintf("Short by %.2f kWh: %.1f %% of %.2f kWh", *r.ShortfallKWh, 100**r.Ratio, *r.TargetKWh)
 	if len(r.Shortfalls) > 0 {
-		text += fmt.Sprintf(", mostly %s (%.0f min)", r.Shortfalls[0].Reason, r.Shortfalls[0].Minutes)
+		text += fmt.Sprintf(", mostly %s (%s)", r.Shortfalls[0].Reason, forHowLong(r.Shortfalls[0].Minutes))
 	}
 	return text + "."
+}
+
+func forHowLong(minutes float64) string {
+	if minutes < 1 {
+		return fmt.Sprintf("%.0f s", minutes*60)
+	}
+	return fmt.Sprintf("%.0f min", minutes)
 }

@@ -168,14 +168,19 @@ func share(part, whole float64) string {
 
 // baselineText says what a baseline stands on.
 func baselineText(b *baseline.Estimate) string {
-	text := fmt.Sprintf("%s, %d days, factor %.2f", b.Method, len(b.Days), b.Factor)
+	text := b.Method // one without days is laid down, or goes by the day itself
+	if len(b.Days) > 0 {
+		text += fmt.Sprintf(", %d days, factor %.2f", len(b.Days), b.Factor)
+	}
 	if b.AddW != 0 {
 		text += fmt.Sprintf(", moved by %s", kw(b.AddW))
 	}
 	if b.Clamped {
 		text += " (at its limit)"
 	}
-	text += fmt.Sprintf(", %.1f %% of their load known", 100*b.Coverage)
+	if len(b.Days) > 0 || b.Coverage < 1 {
+		text += fmt.Sprintf(", %.1f %% of the load that it goes by known", 100*b.Coverage)
+	}
 	if b.Note != "" {
 		text += ", " + b.Note
 	}

@@ -1,15 +1,20 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"nominald/gateway"
 	"nominald/gateway/config"
+	"nominald/gateway/loadlog"
 	"nominald/gateway/store"
 )
 
@@ -61,10 +66,11 @@ func storeCheckCommand() *cobra.Command {
 	cmd := f.add(&cobra.Command{
 		Use:   "check",
 		Short: "Say whether the store is good, and what it holds",
-		Long: `check reads every page and every value of the store and of its spares and
-changes nothing. It counts the values of each bucket and those that fail their
-checksum, and runs the database's own check in a process of its own. The exit
-code is 1 when anything is wrong.`,
+		Long: `check reads every page and every value of the store and of its spares, and the
+files of seconds in its directory load, and changes nothing. It counts the
+values of each bucket and those that fail their checksum, and runs the
+database's own check in a process of its own. The exit code is 1 when anything
+is wrong.`,
 		Example: `  nominald store check
   nominald store check --config site.yaml --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -79,7 +85,7 @@ code is 1 when anything is wrong.`,
 			if err != nil {
 				return err
 			}
-			r, err := store.Check(cmd.Context(), dir, []string{self, "store", "check", "--file"})
+			r, err := checkStore(cmd.Context(), dir, []string{self, "store", "check", "--file"})
 			if err != nil {
 				return err
 			}
@@ -99,7 +105,38 @@ code is 1 when anything is wrong.`,
 	return cmd
 }
 
-func writeStoreReport(w io.Writer, r store.Report) error {
+// storeReport is what check found of the store and of the files of seconds.
+type storeReport struct {
+	store.Report
+	Load []loadlog.FileState `json:"load"`
+}
+
+func checkStore(ctx context.Context, dir string, child []string) (storeReport, error) {
+	base, err := store.Check(ctx, dir, child)
+	if err != nil {
+		return storeReport{}, err
+	}
+	r := storeReport{Report: base}
+	if r.Load, err = loadlog.Check(filepath.Join(dir, gateway.LoadDir)); err != nil {
+		return r, err
+	}
+	for _, f := range r.Load {
+		if f.Bad > 0 {
+			r.Problems = append(r.Problems, secondsText(f))
+		}
+	}
+	return r, nil
+}
+
+func secondsText(f loadlog.FileState) string {
+	stretches := "1 stretch"
+	if f.Bad != 1 {
+		stretches = fmt.Sprintf("%d stretches", f.Bad)
+	}
+	return fmt.Sprintf("%s/%s: %s of seconds can not be read", gateway.LoadDir, f.Name, stretches)
+}
+
+func writeStoreReport(w io.Writer, r storeReport) error {
 	t := newTable(w)
 	result := "ok"
 	if len(r.Problems) > 0 {
@@ -126,6 +163,14 @@ func writeStoreReport(w io.Writer, r store.Report) error {
 		t.row(s.Name, fmt.Sprint(s.Documents), at, s.State)
 	}
 	t.flush()
+	if len(r.Load) > 0 {
+		t.line("")
+		t.row("SECONDS", "HOURS OF A CHANNEL", "SIZE", "BAD")
+		for _, f := range r.Load {
+			t.row(f.Name, fmt.Sprint(f.Pieces), bytesText(f.Bytes), fmt.Sprint(f.Bad))
+		}
+		t.flush()
+	}
 	for _, b := range r.Buckets {
 		for _, key := range b.BadKeys {
 			t.line("bad: %s %s", b.Name, key)
@@ -151,8 +196,8 @@ func storeRepairCommand() *cobra.Command {
 		Short: "Save what is readable into a new store",
 		Long: `repair writes every value that can be read, and what the spares have beyond
 that, into a new file, puts that in the place of the store and sets the old file
-aside beside it. It names what is lost; the exit code is then 1 although the new
-store is good.`,
+aside beside it. Files of seconds lose what can not be read in them. It names
+what is lost; the exit code is then 1 although the new store is good.`,
 		Example: `  nominald store repair
   nominald store repair --config site.yaml --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -164,6 +209,18 @@ store is good.`,
 			if err != nil {
 				return err
 			}
+			mended, err := loadlog.Repair(filepath.Join(dir, gateway.LoadDir))
+			if err != nil {
+				return err
+			}
+			var lost []string
+			if r.Lost != "" {
+				lost = append(lost, r.Lost)
+			}
+			for _, f := range mended {
+				lost = append(lost, secondsText(f))
+			}
+			r.Lost = strings.Join(lost, ", ")
 			if err := writeRebuilt(cmd.OutOrStdout(), r, f.json); err != nil || r.Lost == "" {
 				return err
 			}

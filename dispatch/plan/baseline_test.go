@@ -134,3 +134,19 @@ func TestADeviceThatIsNotReadHasItsOwnPowerAlone(t *testing.T) {
 		t.Errorf("got %+v, want it without a baseline", md)
 	}
 }
+
+// The drift counts for why it is not more: 4 kW are asked of a battery of 5 kW
+// that has 1.35 kW of its own to give first, or whose site draws 1.35 kW more
+// than usual.
+func TestDriftThatTheDevicesCanNotMakeUpIsNamed(t *testing.T) {
+	ask := slot(func(r *dispatch.Record) { r.EnergyKW, r.NominationKW = kw(4), kw(4) })
+	for what, in := range map[string]Input{"device": ownBaseline(t0.Add(time.Minute), ask), "site": tracked(t0.Add(time.Minute), ask)} {
+		if what == "site" {
+			in.Events[ask.EventID] = Event{Running: true, BaselineW: drivers.Some(4650)}
+		}
+		in.held(5000)
+		if md := Round(in).Meters[0]; md.Reason != ShortOfPower || math.Abs(md.ShortW-350) > 60 {
+			t.Errorf("%s: %s, %v W short; want 350 W short of power", what, md.Reason, md.ShortW)
+		}
+	}
+}

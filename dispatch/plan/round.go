@@ -136,7 +136,7 @@ func (rd *round) serve(d demand) {
 	if !math.IsInf(wantW, 0) {
 		md.TargetW = wantW
 	}
-	rd.explainShort(&md, d, aim.w, givenW, aim.bounded, boundReason, deviceReason)
+	rd.explainShort(&md, d, aim, givenW, boundReason, deviceReason)
 	rd.out.Meters = append(rd.out.Meters, md)
 	rd.mark(d.at, d.state, md.Reason)
 }
@@ -148,21 +148,25 @@ type aim struct {
 	bounded bool    // a cap or the export limit keeps it from being more
 	boundW  float64 // the most that they may give
 	tracked bool    // it moves with the load that nobody controls
+	// owedW is what the timeslot itself takes of it, without what others would
+	// like on top and without the trim.
+	owedW float64
 }
 
 // aimOf is what the devices must give so that the meter shows its level less
 // wantW: the target, the drift of the site, less what devices of other meters
 // give at the same point already, and the trim of the settlement interval.
 func (rd *round) aimOf(d demand, l level, wantW float64) aim {
-	a := aim{w: wantW, steadyW: wantW}
+	a := aim{w: wantW, steadyW: wantW, owedW: d.wantW}
 	if math.IsInf(wantW, 0) {
 		return a // all that there is moves with nothing
 	}
-	a.w += l.driftW()
+	drift := l.driftW()
 	if !d.meter.Device { // what a device gives at itself moves with nothing, and nobody else gives there
 		a.tracked = l.weight > 0
-		a.w -= l.weight * rd.givenBesideW(d.meter)
+		drift -= l.weight * rd.givenBesideW(d.meter)
 	}
+	a.w, a.owedW = a.w+drift, a.owedW+drift
 	a.steadyW = a.w
 	if d.state == dispatch.Active {
 		trim := trimW(d.ev, d.rec.End, rd.in.Now, rd.trimLimitW(d.meter))
@@ -186,7 +190,7 @@ func (rd *round) givenBesideW(m *Meter) float64 {
 }
 
 // explainShort sets by how much the plan falls short of what is asked and why.
-func (rd *round) explainShort(md *MeterDecision, d demand, aimW, givenW float64, limited bool, boundReason, deviceReason Reason) {
+func (rd *round) explainShort(md *MeterDecision, d demand, a aim, givenW float64, boundReason, deviceReason Reason) {
 	const tolerance = 50 // W: below the resolution that devices follow
 	switch {
 	case d.state == dispatch.Armed:
@@ -201,13 +205,13 @@ func (rd *round) explainShort(md *MeterDecision, d demand, aimW, givenW float64,
 		return
 	}
 	// What another timeslot would like on top is no commitment.
-	need := math.Min(md.AskedW.V, math.Max(aimW, 0))
-	if limited {
-		need = md.AskedW.V
+	need := math.Min(a.owedW, math.Max(a.w, 0))
+	if a.bounded {
+		need = a.owedW
 	}
 	if short := need - givenW; short > tolerance {
 		md.ShortW = short
-		if md.Reason == OnTarget && limited {
+		if md.Reason == OnTarget && a.bounded {
 			md.Reason = rd.boundedReason(d, boundReason)
 		} else if md.Reason == OnTarget {
 			md.Reason = deviceReason

@@ -20,16 +20,17 @@ type archive struct {
 	mu       sync.Mutex
 	wal      *wal
 	path     string
-	unsealed []frame // oldest first
-	lost     int     // frames that were overwritten before they were sealed
-	bad      int     // frames and records that could not be read
+	unsealed []frame        // oldest first
+	lost     int            // frames that were overwritten before they were sealed
+	bad      int            // frames that could not be read
+	damaged  map[string]int // pieces of a day's file that could not be read
 }
 
 func openArchive(dir string) (*archive, []frame, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, nil, fmt.Errorf("create the directory of the load log: %w", err)
 	}
-	a := &archive{days: days{dir}, path: filepath.Join(dir, walName)}
+	a := &archive{days: days{dir}, path: filepath.Join(dir, walName), damaged: map[string]int{}}
 	w, frames, bad, err := openWAL(a.path)
 	if err != nil {
 		return nil, nil, err
@@ -198,7 +199,9 @@ func (a *archive) readHour(hour int64, wanted func(string) bool, pending []batch
 	})
 	a.mu.Lock()
 	frames := slices.Clone(a.unsealed)
-	a.bad += bad
+	if bad > 0 {
+		a.damaged[dayOf(hour)] = bad
+	}
 	a.mu.Unlock()
 	for _, f := range frames {
 		err = errors.Join(err, decodeBatches(f.body, take))

@@ -137,7 +137,7 @@ func (l *Log) appendSeconds(batches []batch) error {
 }
 
 // LostSeconds counts seconds of a channel that were given up because the card
-// refused them for too long, and pieces of the files that could not be read.
+// refused them for too long, and pieces of the ring that could not be read.
 func (l *Log) LostSeconds() (lost, unreadable int) {
 	l.mu.Lock()
 	lost = l.lostSecs
@@ -148,6 +148,18 @@ func (l *Log) LostSeconds() (lost, unreadable int) {
 		l.archive.mu.Unlock()
 	}
 	return lost, unreadable
+}
+
+// Damaged are the days of whose seconds pieces could not be read since the
+// start, and how many pieces: an hour of a channel each, or more that lie side
+// by side. They are missing in every answer; the minutes have them.
+func (l *Log) Damaged() map[string]int {
+	if l.archive == nil {
+		return nil
+	}
+	l.archive.mu.Lock()
+	defer l.archive.mu.Unlock()
+	return maps.Clone(l.archive.damaged)
 }
 
 // querySeconds answers from memory where that reaches, else from the files.

@@ -54,6 +54,7 @@ function show() {
 
 function facts(r) {
   const b = r.baseline_after ?? r.baseline, w = r.worst_interval, f = r.first_minutes, addend = b && (b.add_w ?? 0);
+  const days = (b && b.days) || []; // none where it is laid down, or goes by the day itself
   return [
     ["Awarded, nominated", `${known(r.awarded_kw) ? kw(r.awarded_kw) : "all it can"}, ${kw(r.nominated_kw)}`],
     ["Delivered", `${whole(r.delivered_kwh)} of ${whole(r.target_kwh)}, ${kw(r.delivered_kw)} on average`],
@@ -65,9 +66,9 @@ function facts(r) {
     ["Began", known(r.late_s) && r.late_s >= 5 && `${Math.round(r.late_s)} s late`],
     ["Cancelled", r.cancelled_at && hm(r.cancelled_at)],
     ["Measured", `${percent(r.coverage)} of the time (${words(r.quality)}), against ${words(r.reference)}`],
-    ["Baseline", b && `${b.method}, factor ${b.factor.toFixed(2)}${addend ? `, moved by ${kw(addend / 1000)}` : ""}` +
-      `${b.clamped ? " (at its limit)" : ""}, ${percent(b.coverage)} of its days known${b.note ? `, ${b.note}` : ""}`],
-    ["Its days", b && (b.days || []).join(", ")],
+    ["Baseline", b && `${b.method}${days.length ? `, factor ${b.factor.toFixed(2)}` : ""}${addend ? `, moved by ${kw(addend / 1000)}` : ""}` +
+      `${b.clamped ? " (at its limit)" : ""}${days.length || b.coverage < 1 ? `, ${percent(b.coverage)} of its load known` : ""}${b.note ? `, ${b.note}` : ""}`],
+    ["Its days", days.join(", ")],
     ["Devices", r.devices.map((d) => `${d.name} ${kwh(d.delivered_wh)}`).join(", ")],
     ["Fixed", r.revision > 0 && `revision ${r.revision} of ${date(r.frozen_at)} ${hm(r.frozen_at)}`],
   ];
