@@ -67,14 +67,16 @@ func relative(text string) (time.Duration, bool) {
 	return sign * d, true
 }
 
-// parseStep reads a step in whole seconds: "60", "60s", "15m".
+// parseStep reads a step in whole seconds: "60", "60s", "15m", "1d".
 func parseStep(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if n, nerr := strconv.ParseUint(text, 10, 31); nerr == nil {
 		d, err = time.Duration(n)*time.Second, nil
+	} else if text == "1d" { // maxStep: a time relative to now takes days too
+		d, err = maxStep, nil
 	}
 	if err != nil || d < time.Second || d > maxStep || d%time.Second != 0 {
-		return 0, fmt.Errorf(`parameter step: found %q, accepted are whole seconds from 1 to %d ("60") or a duration ("15m")`,
+		return 0, fmt.Errorf(`parameter step: found %q, accepted are whole seconds from 1 to %d ("60") or a duration ("15m", "1d")`,
 			text, maxStep/time.Second)
 	}
 	return d, nil

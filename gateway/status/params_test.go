@@ -59,6 +59,7 @@ func TestLoadParameters(t *testing.T) {
 		"from=-5m&step=1":         {from: noon().Add(-5 * time.Minute), to: noon(), step: time.Second},
 		"from=-1d&step=15m":       {from: noon().Add(-24 * time.Hour), to: noon(), step: 15 * time.Minute},
 		"from=-1d&step=1":         {from: noon().Add(-24 * time.Hour), to: noon(), step: time.Second},
+		"from=-7d&step=1d":        {from: noon().Add(-7 * 24 * time.Hour), to: noon(), step: 24 * time.Hour},
 		"from=-400d&step=3600":    {from: noon().Add(-400 * 24 * time.Hour), to: noon(), step: time.Hour},
 		"step=86400&format=csv":   {from: noon().Add(-time.Hour), to: noon(), step: 24 * time.Hour, csv: true},
 		"from=-1h&to=now&step=5s": {from: noon().Add(-time.Hour), to: noon(), step: 5 * time.Second},
