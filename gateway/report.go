@@ -53,11 +53,14 @@ func (p reporter) report(r dispatch.Record, e event, measured bool, now time.Tim
 	rep := status.Report{EventID: r.EventID, MeterID: r.MeterID, Start: r.Start, End: r.End,
 		CancelledAt: r.CancelledAt, Programs: r.Programs, EventTypes: r.EventTypes, Voluntary: r.Voluntary, Cap: r.Cap,
 		NominatedKW: r.NominationKW, AwardedKW: r.EnergyKW, Basis: p.policy.Basis, Label: status.ReportLabel}
+	if !measured && state == dispatch.Completed && p.wouldFollow(&r) {
+		e, measured = event{EventID: r.EventID, MeterID: r.MeterID, Start: r.Start, End: r.End}, true
+	}
 	if measured {
 		state, reason = outcome(state, reason, e)
 	}
 	rep.State, rep.Reason, rep.ReasonText = state, reason, plan.ReasonText(plan.Reason(reason))
-	if !measured { // known, and never its turn while this gateway ran
+	if !measured { // nothing that was to be done here
 		rep.Verdict = verdict(&rep, false, now)
 		return rep
 	}
@@ -78,6 +81,21 @@ func (p reporter) report(r dispatch.Record, e event, measured bool, now time.Tim
 	})
 	rep.Verdict = verdict(&rep, a.owed, now)
 	return rep
+}
+
+// wouldFollow tells whether a timeslot that passed while this gateway was off
+// was to be carried out: it is owed in full. Where the policy goes by a state of
+// charge that nobody knows it is not.
+func (p reporter) wouldFollow(r *dispatch.Record) bool {
+	_, ours := p.shown[r.MeterID]
+	switch {
+	case !ours, r.Problem != "", r.IntegrationTest,
+		r.CommunicationTest && p.policy.CommunicationTest != plan.TestActuate,
+		r.Voluntary && p.policy.Voluntary != plan.VoluntaryFollow && !r.IsCapacityTest(),
+		p.policy.OnMissing == plan.MissingDrop && r.IsMissing():
+		return false
+	}
+	return true
 }
 
 // reference is what a timeslot is measured against: what its last round had,

@@ -29,6 +29,7 @@ func accountOf(r dispatch.Record, e event, now time.Time, p plan.Policy) account
 	if !e.Followed {
 		switch e.Suppressed {
 		case plan.OwnerStop, plan.ClockUntrusted:
+		case "": // nobody was there to follow it: a power cut
 		default: // tests, and what the policy or a higher rank left out
 			a.owed = false
 		}

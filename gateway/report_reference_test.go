@@ -10,6 +10,7 @@ import (
 	"nominald/drivers"
 	"nominald/gateway/config"
 	"nominald/gateway/loadlog"
+	"nominald/gateway/status"
 )
 
 // The meter falls silent for the last quarter: the rounds then go by the
@@ -30,6 +31,34 @@ func TestReportKeepsItsBaselineWhereTheMeterEndsSilent(t *testing.T) {
 	}
 	if !approx(second.DeliveredKW, 3.6) || second.Reference != string(plan.ByDevice) || second.BaselineKW != nil {
 		t.Errorf("second quarter %+v, want what the devices gave", second)
+	}
+}
+
+// A power cut over a whole timeslot: it is owed in full, whether it had been
+// prepared already or not. What was never to be carried out owes nothing.
+func TestReportOfATimeslotThatNobodyFollowed(t *testing.T) {
+	p := reporter{policy: plan.Policy{Basis: plan.BasisEnergy, Voluntary: plan.VoluntaryFollow, CommunicationTest: "dry-run"}, shown: map[string]shown{"m": {}}}
+	r := halfHour()
+	armed := event{EventID: r.EventID, MeterID: r.MeterID, Start: r.Start, End: r.End, Baseline: flatBaseline(r, 6000), Reference: plan.ByBaseline}
+	for what, rep := range map[string]status.Report{"off": p.report(r, event{}, false, r.End.Add(time.Hour)), "off since it was prepared": p.report(r, armed, true, r.End.Add(time.Hour))} {
+		if !approx(rep.TargetKWh, 2) || !approx(rep.Ratio, 0) || !approx(rep.ShortfallKWh, 2) || rep.DeliveredKWh != nil || len(rep.Intervals) != 2 || rep.Quality != qualityGap {
+			t.Errorf("%s: %+v, want 2 kWh owed and nothing measured", what, rep)
+		}
+		if len(rep.Shortfalls) != 1 || rep.Shortfalls[0].Reason != string(plan.NotMeasured) || rep.Shortfalls[0].Minutes != 30 || rep.Verdict != "Nothing was delivered or measured of 2.00 kWh." {
+			t.Errorf("%s: %+v, %q, want 30 min not measured", what, rep.Shortfalls, rep.Verdict)
+		}
+	}
+	for what, change := range map[string]func(*dispatch.Record){
+		"another's meter":     func(r *dispatch.Record) { r.MeterID = "other" },
+		"a test":              func(r *dispatch.Record) { r.IntegrationTest = true },
+		"a dry test":          func(r *dispatch.Record) { r.CommunicationTest = true },
+		"first seen too late": func(r *dispatch.Record) { r.FirstSeen = r.End.Add(time.Minute) },
+		"not to be read":      func(r *dispatch.Record) { r.Problem = "energy_kw is a word" },
+		"cancelled":           func(r *dispatch.Record) { r.Cancelled, r.CancelledAt = true, r.Start.Add(-time.Hour) },
+	} {
+		if rep := p.report(halfHour(change), event{}, false, r.End.Add(time.Hour)); rep.TargetKWh != nil || len(rep.Intervals) != 0 {
+			t.Errorf("%s: %+v, want nothing owed", what, rep)
+		}
 	}
 }
 

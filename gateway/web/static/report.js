@@ -65,7 +65,7 @@ function facts(r) {
     ["First minutes", f && `${whole(f.delivered_kwh)} of ${whole(f.target_kwh)} in ${minutes(f.minutes)}`],
     ["Began", known(r.late_s) && r.late_s >= 5 && `${Math.round(r.late_s)} s late`],
     ["Cancelled", r.cancelled_at && hm(r.cancelled_at)],
-    ["Measured", `${percent(r.coverage)} of the time (${words(r.quality)}), against ${words(r.reference)}`],
+    ["Measured", `${percent(r.coverage)} of the time (${words(r.quality)})${r.reference ? `, against ${words(r.reference)}` : ""}`],
     ["Baseline", b && `${b.method}${days.length ? `, factor ${b.factor.toFixed(2)}` : ""}${addend ? `, moved by ${kw(addend / 1000)}` : ""}` +
       `${b.clamped ? " (at its limit)" : ""}${days.length || b.coverage < 1 ? `, ${percent(b.coverage)} of its load known` : ""}${b.note ? `, ${b.note}` : ""}`],
     ["Its days", days.join(", ")],
