@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,9 @@ const (
 	keepReportLook = 20 * time.Second
 	// settleTime is what the load log and the last round need after the end.
 	settleTime = time.Minute
+	// recountEvery is how often it is looked whether a meter's counters have
+	// brought back load that a report lacks: they do so once the meter answers.
+	recountEvery = 10 * time.Minute
 )
 
 // archivist fixes the reports of timeslots that have ended.
@@ -50,6 +54,7 @@ type archivist struct {
 	trusted  func() bool
 	ended    func(event string, end time.Time) // nil, or told of each report
 	log      *slog.Logger
+	recounts map[string]time.Time // when a report that lacks load was counted last
 }
 
 func (a *archivist) run(ctx context.Context) error {
@@ -80,7 +85,11 @@ func (a *archivist) round() {
 		if !known || !held || endOf(r).Add(settleTime).After(now) {
 			continue
 		}
-		if f := a.freeze(r, e, now); f != nil {
+		f := a.freeze(r, e, now)
+		if f == nil {
+			f = a.recount(r, e, now)
+		}
+		if f != nil {
 			a.events.setFrozen(id, f)
 			if a.ended != nil {
 				a.ended(id, f.Until)
@@ -103,6 +112,48 @@ func (a *archivist) freeze(r dispatch.Record, e event, now time.Time) *frozen {
 	default:
 		return nil
 	}
+	return a.fix(r, e, now, why)
+}
+
+// recount makes the report anew where the load log knows more of the time than
+// when it was fixed, nil where it does not.
+func (a *archivist) recount(r dispatch.Record, e event, now time.Time) *frozen {
+	before := knownPart(&e.Frozen.Report)
+	if before >= wholeFrom || now.Sub(a.recounts[r.EventID]) < recountEvery {
+		return nil
+	}
+	if a.recounts == nil {
+		a.recounts = map[string]time.Time{}
+	}
+	maps.DeleteFunc(a.recounts, func(id string, _ time.Time) bool { _, held := a.events.get(id); return !held })
+	a.recounts[r.EventID] = now
+	const worthIt = 0.01 // of the time
+	if f := a.fix(r, e, now, "load came in afterwards"); knownPart(&f.Report) >= before+worthIt {
+		return f
+	}
+	return nil
+}
+
+// knownPart is the share of the time of which is known what was delivered
+// against the reference of the whole; 1 where there is nothing to know.
+func knownPart(rep *status.Report) float64 {
+	var known, all float64
+	for i := range rep.Intervals {
+		row := &rep.Intervals[i]
+		seconds := row.End.Sub(row.Start).Seconds()
+		if all += seconds; row.Reference == rep.Reference {
+			known += row.Coverage * seconds
+		}
+	}
+	if all == 0 {
+		return 1
+	}
+	return known / all
+}
+
+// fix makes the report as it is kept, with what it replaces.
+func (a *archivist) fix(r dispatch.Record, e event, now time.Time, why string) *frozen {
+	old := e.Frozen
 	f := &frozen{Report: a.reporter.report(r, e, true, now), Until: endOf(r)}
 	f.Report.Revision, f.Report.FrozenAt = 1, now.UTC().Truncate(time.Second)
 	if old != nil {

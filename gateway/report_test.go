@@ -200,6 +200,54 @@ func TestReportIsRevisedByABetterBaselineAlone(t *testing.T) {
 	}
 }
 
+// The meter was dead for the second quarter and its counters fill that in five
+// minutes after the end: the report is counted once more.
+func TestReportIsRevisedByLoadThatComesInAfterwards(t *testing.T) {
+	k := newKept(t)
+	log := loadlog.New(loadlog.Options{Store: k.Gateway.store})
+	k.archivist.reporter.loads = log
+	back := k.slot.End.Add(5 * time.Minute)
+	dead := func(at time.Time) bool { return !at.Before(k.slot.Start.Add(15*time.Minute)) && at.Before(back) }
+	k.Gateway.events.byID["e"].Intervals = []interval{
+		{Start: k.slot.Start, AskedWh: 1000, DeliveredWh: 1000, Seconds: 900, LoadWh: 500, LoadS: 900, BaselineWh: 1500, LevelS: 900, Reference: plan.ByBaseline},
+		{Start: k.slot.Start.Add(15 * time.Minute), AskedWh: 1000, DeliveredWh: 900, Seconds: 900}} // by the devices
+	feed := func(from, to time.Time) {
+		for at := from; at.Before(to); at = at.Add(time.Second) {
+			if !dead(at) {
+				log.Add(at, loadlog.Site, 2000, loadlog.Measured)
+				log.Count(at, loadlog.Site, 1e6+2000*at.Sub(k.slot.Start).Hours(), 0)
+			}
+		}
+	}
+	feed(k.slot.Start.Add(-time.Minute), k.slot.End.Add(2*time.Minute))
+	k.round()
+	rep := k.read(t)
+	if rep.Revision != 1 || rep.Intervals[1].Reference != string(plan.ByDevice) || !approx(rep.Intervals[1].DeliveredKW, 3.6) {
+		t.Fatalf("at first: revision %d, %+v; want what the devices gave", rep.Revision, rep.Intervals[1])
+	}
+	k.now = back.Add(3 * time.Minute)
+	feed(back, k.now)
+	k.round()
+	if rep = k.read(t); rep.Revision != 1 {
+		t.Errorf("counted again after %v already", k.now.Sub(back))
+	}
+	if err := log.Flush(); err != nil { // the hour is written
+		t.Fatal(err)
+	}
+	k.now = k.slot.End.Add(20 * time.Minute)
+	k.round()
+	rep = k.read(t)
+	row := rep.Intervals[1]
+	if rep.Revision != 2 || row.Reference != string(plan.ByBaseline) || row.DeliveredKW == nil || math.Abs(*row.DeliveredKW-4) > 0.02 || row.Quality != "recovered" || rep.Revisions[0].Replaced == "" {
+		t.Errorf("with the counters: revision %d, %+v, %+v; want 6 kW less the 2 that were drawn", rep.Revision, row, rep.Revisions)
+	}
+	k.now = k.slot.End.Add(40 * time.Minute)
+	k.round()
+	if again := k.read(t); again.Revision != 2 {
+		t.Errorf("revision %d without anything new", again.Revision)
+	}
+}
+
 // An extension after the end makes the fixed report void until the new end.
 func TestReportOfAnExtendedTimeslotMovesAgain(t *testing.T) {
 	k := newKept(t)
