@@ -168,9 +168,10 @@ func share(part, whole float64) string {
 
 // baselineText says what a baseline stands on.
 func baselineText(b *baseline.Estimate) string {
-	text := b.Method // one without days is laid down, or goes by the day itself
+	text, whose := b.Method, "its" // one without days is laid down, or goes by the day itself
 	if len(b.Days) > 0 {
 		text += fmt.Sprintf(", %d days, factor %.2f", len(b.Days), b.Factor)
+		whose = "their"
 	}
 	if b.AddW != 0 {
 		text += fmt.Sprintf(", moved by %s", kw(b.AddW))
@@ -179,7 +180,7 @@ func baselineText(b *baseline.Estimate) string {
 		text += " (at its limit)"
 	}
 	if len(b.Days) > 0 || b.Coverage < 1 {
-		text += fmt.Sprintf(", %.1f %% of the load that it goes by known", 100*b.Coverage)
+		text += fmt.Sprintf(", %.1f %% of %s load known", 100*b.Coverage, whose)
 	}
 	if b.Note != "" {
 		text += ", " + b.Note
