@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -29,9 +30,14 @@ type baseliner struct {
 	tried    map[string]attempt // by event id
 }
 
-// attempt is the timeslot as it was when its baseline was worked out last, and
-// how long that is remembered.
-type attempt struct{ start, end, row, until time.Time }
+// attempt is the timeslot as it was when its baseline was worked out last, when
+// that was, and how long it is remembered.
+type attempt struct{ start, end, row, until, at time.Time }
+
+// same tells whether the timeslot is as it was then.
+func (a attempt) same(o attempt) bool {
+	return a.start.Equal(o.start) && a.end.Equal(o.end) && a.row.Equal(o.row)
+}
 
 const (
 	baselineLook = 20 * time.Second
@@ -40,6 +46,8 @@ const (
 	// baselineAhead is how long before the start an estimate is made whose load
 	// is all known by then.
 	baselineAhead = time.Hour
+	// recountAfter is how often an estimate that lacks load is made again.
+	recountAfter = time.Hour
 )
 
 // baselineDue is from when on an estimate can be made for a row: the load
@@ -77,7 +85,7 @@ func (b *baseliner) round() {
 			continue
 		}
 		for _, r := range schedule.All() {
-			if r.MeterID == m.ID && !r.Cancelled && r.Problem == "" {
+			if r.MeterID == m.ID {
 				b.look(p, m, r, schedule, now)
 			}
 		}
@@ -92,10 +100,15 @@ func (b *baseliner) round() {
 // look works out what is due of one timeslot: its baseline before it, and once
 // more when the hours after it are known, where the method goes by them.
 func (b *baseliner) look(p baseline.Params, m config.Meter, r dispatch.Record, schedule *dispatch.Schedule, now time.Time) {
-	ev := baseline.Event{Start: r.Start, End: r.End, RowStart: rowStart(r, schedule), RowEnd: rowEnd(r, schedule), Known: now}
-	this := attempt{start: r.Start, end: r.End, row: ev.RowStart, until: r.End}
-	if r.End.After(now) {
-		if baselineDue(p, ev.RowStart).After(now) || b.tried[r.EventID] == this || b.events.hasBaseline(r) {
+	end, ran := ranUntil(&r)
+	if !ran {
+		return
+	}
+	ev := baseline.Event{Start: r.Start, End: end, RowStart: rowStart(r, schedule), RowEnd: rowEnd(r, schedule), Known: now}
+	ev.Shifted = func(from, to time.Time) bool { return b.shifted(m, ev, schedule, from, to) }
+	this := attempt{start: r.Start, end: end, row: ev.RowStart, until: end, at: now}
+	if end.After(now) {
+		if baselineDue(p, ev.RowStart).After(now) || b.tried[r.EventID].same(this) || b.events.hasBaseline(r, ev.RowStart, now) {
 			return
 		}
 		b.tried[r.EventID] = this
@@ -104,7 +117,14 @@ func (b *baseliner) look(p baseline.Params, m config.Meter, r dispatch.Record, s
 		}
 		return
 	}
-	if _, to := p.After(); to == 0 || now.Sub(r.End) > keptInMemory {
+	b.lookAfter(p, m, r, ev, this, schedule)
+}
+
+// lookAfter makes the estimate with the hours after the end. While load is
+// missing there it is made again now and then.
+func (b *baseliner) lookAfter(p baseline.Params, m config.Meter, r dispatch.Record, ev baseline.Event, this attempt, schedule *dispatch.Schedule) {
+	now := this.at
+	if _, to := p.After(); to == 0 || now.Sub(ev.End) > keptInMemory {
 		return
 	}
 	complete := p.Complete(b.cfg.Site.Timezone, ev)
@@ -113,9 +133,9 @@ func (b *baseliner) look(p baseline.Params, m config.Meter, r dispatch.Record, s
 		ev.Known = earlier(ev.Known, next)
 		complete = earlier(complete, next)
 	}
-	this.until = r.End.Add(keptInMemory)
+	this.until = ev.End.Add(keptInMemory)
 	id := r.EventID + " after"
-	if complete.Add(logMoment).After(now) || b.tried[id] == this || !b.events.lacksAfter(r) {
+	if tried := b.tried[id]; complete.Add(logMoment).After(now) || tried.same(this) && now.Sub(tried.at) < recountAfter || !b.events.lacksAfter(r) {
 		return
 	}
 	b.tried[id] = this
@@ -124,10 +144,23 @@ func (b *baseliner) look(p baseline.Params, m config.Meter, r dispatch.Record, s
 	}
 }
 
+// shifted tells whether a timeslot outside the row that ev is in changed what
+// the meter showed in [from, to).
+func (b *baseliner) shifted(m config.Meter, ev baseline.Event, schedule *dispatch.Schedule, from, to time.Time) bool {
+	for _, o := range schedule.All() {
+		end, ran := ranUntil(&o)
+		inRow := !o.Start.Before(ev.RowStart) && o.Start.Before(ev.RowEnd) && o.MeterID == m.ID
+		if ran && !inRow && o.Start.Before(to) && end.After(from) && b.events.touched(o.EventID, m, b.cfg) {
+			return true
+		}
+	}
+	return false
+}
+
 // estimate works out one baseline. Without one the load before the timeslot
 // counts, and the log says why.
 func (b *baseliner) estimate(p baseline.Params, m config.Meter, r dispatch.Record, ev baseline.Event) *baseline.Estimate {
-	eventDays, err := b.eventDays(m)
+	eventDays, err := b.eventDays(m, ev)
 	if err != nil {
 		b.log.Error("baseline: days of earlier timeslots can not be read", "error", err)
 		return nil
@@ -157,25 +190,40 @@ func (b *baseliner) estimate(p baseline.Params, m config.Meter, r dispatch.Recor
 // what the meter shows, its own or one of a neighbour with devices behind the
 // same point: what was drawn then is no measure of what is drawn without us
 // (domain.md 3.1: "exclude event days and days on which our own gateway shifted
-// load").
-func (b *baseliner) eventDays(m config.Meter) (map[string]bool, error) {
+// load"). The row that ev is in is none of them.
+func (b *baseliner) eventDays(m config.Meter, ev baseline.Event) (map[string]bool, error) {
 	zone, days := b.cfg.Site.Timezone, map[string]bool{}
-	measured := shownBy(b.cfg, m)
 	note := func(e *event) {
-		_, touched := e.DeviceWh[measured.channel]
-		if !e.Followed || e.MeterID != m.ID && measured.ofDevice() && !touched {
+		own := e.MeterID == m.ID && !e.Start.Before(ev.RowStart) && e.Start.Before(ev.RowEnd)
+		if own || !e.touches(m, b.cfg) {
 			return
 		}
-		for at := e.Start; at.Before(e.End); at = nextMidnight(at.In(zone)) {
-			days[at.In(zone).Format(time.DateOnly)] = true
+		l, last := e.Start.In(zone), e.End.Add(-1).In(zone).Format(time.DateOnly)
+		for n := 0; ; n++ { // by noons: some zones have days without a midnight
+			day := time.Date(l.Year(), l.Month(), l.Day()+n, 12, 0, 0, 0, zone).Format(time.DateOnly)
+			if days[day] = true; day >= last {
+				return
+			}
 		}
 	}
 	err := b.events.all(b.store, note)
 	return days, err
 }
 
-func nextMidnight(l time.Time) time.Time {
-	return time.Date(l.Year(), l.Month(), l.Day()+1, 0, 0, 0, 0, l.Location())
+// touches tells whether an event changed what a meter shows.
+func (e *event) touches(m config.Meter, cfg *config.Config) bool {
+	if !e.Followed || e.MeterID == m.ID || !shownBy(cfg, m).ofDevice() {
+		return e.Followed
+	}
+	return slices.ContainsFunc(m.Served(), func(device string) bool { _, gave := e.DeviceWh[device]; return gave })
+}
+
+// touched is touches for an event in memory by its id.
+func (es *events) touched(id string, m config.Meter, cfg *config.Config) bool {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	e := es.byID[id]
+	return e != nil && e.touches(m, cfg)
 }
 
 // history is the load log as a baseline reads it: what one meter showed.
@@ -206,7 +254,7 @@ func rowStart(r dispatch.Record, schedule *dispatch.Schedule) time.Time {
 
 // rowEnd is the end of the last timeslot of the unbroken row that r is in.
 func rowEnd(r dispatch.Record, schedule *dispatch.Schedule) time.Time {
-	last := r.End
+	last, _ := ranUntil(&r)
 	for _, o := range schedule.All() {
 		end, ran := ranUntil(&o)
 		if ran && o.MeterID == r.MeterID && end.After(last) && o.Start.Sub(last) <= mergeGap {
@@ -278,15 +326,18 @@ func (es *events) setBaseline(r dispatch.Record, est *baseline.Estimate) {
 	}
 }
 
-// hasBaseline tells whether a timeslot has an estimate that covers it.
-func (es *events) hasBaseline(r dispatch.Record) bool {
+// hasBaseline tells whether a timeslot has an estimate that covers it, and that
+// was made for its row as it is now, unless that has begun: then what it is
+// measured against stays.
+func (es *events) hasBaseline(r dispatch.Record, row, now time.Time) bool {
 	es.mu.Lock()
 	defer es.mu.Unlock()
 	est := es.estimates[r.EventID]
 	if e := es.byID[r.EventID]; e != nil && e.Baseline != nil {
 		est = e.Baseline
 	}
-	return est.At(r.Start).OK && est.At(r.End.Add(-time.Second)).OK
+	begun := !row.After(now)
+	return est.At(r.Start).OK && est.At(r.End.Add(-time.Second)).OK && (begun || est.MadeFor(r.Start, row))
 }
 
 // setAfter keeps the estimate of an event with the hours after its end.
@@ -299,12 +350,12 @@ func (es *events) setAfter(r dispatch.Record, est *baseline.Estimate) {
 }
 
 // lacksAfter tells whether an event was followed and has no estimate yet with
-// the hours after its end.
+// all the hours after its end.
 func (es *events) lacksAfter(r dispatch.Record) bool {
 	es.mu.Lock()
 	defer es.mu.Unlock()
 	e := es.byID[r.EventID]
-	return e != nil && e.Followed && e.BaselineAfter == nil
+	return e != nil && e.Followed && (e.BaselineAfter == nil || e.BaselineAfter.Gaps)
 }
 
 // all calls fn for every event that is stored, then for those in memory, which

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"maps"
 	"math"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -85,7 +86,7 @@ func TestBaselineReachesThePlannerAndOutlivesARestart(t *testing.T) {
 	if got := h.baselineW(t, h.slot); math.Abs(got-1000) > 0.5 {
 		t.Errorf("after a restart: got %v W, want 1000", got)
 	}
-	if !h.events.hasBaseline(h.slot) {
+	if !h.events.hasBaseline(h.slot, h.slot.Start, h.now()) {
 		t.Error("after a restart the baseline would be worked out again, in the timeslot")
 	}
 }
@@ -116,7 +117,7 @@ func TestEventDaysAreAllThatWeShifted(t *testing.T) {
 	h.cfg.Devices = []config.Device{{Name: "wallbox", Kind: drivers.Charger}, {Name: "battery", Kind: drivers.Battery}}
 	site := h.cfg.Meters[0]
 	device := func(name string) config.Meter {
-		return config.Meter{ID: "third", Type: config.DeviceMeter, Reference: config.ByBaseline, MeasuredBy: name}
+		return config.Meter{ID: "third", Type: config.DeviceMeter, Reference: config.ByBaseline, MeasuredBy: name, Devices: []string{"wallbox", "battery"}}
 	}
 	for _, c := range []struct {
 		what string
@@ -126,8 +127,10 @@ func TestEventDaysAreAllThatWeShifted(t *testing.T) {
 		{"the site", site, map[string]bool{"2026-07-15": true, "2026-07-16": true}},
 		{"the device that gave", device("wallbox"), map[string]bool{"2026-07-15": true, "2026-07-16": true}},
 		{"a device that did not", device("battery"), map[string]bool{}},
+		{"a submeter of the device that gave", config.Meter{ID: "fourth", Type: config.DeviceMeter, Reference: config.ByBaseline, MeasuredBy: "sub", Devices: []string{"wallbox"}},
+			map[string]bool{"2026-07-15": true, "2026-07-16": true}},
 	} {
-		got, err := h.eventDays(c.m)
+		got, err := h.eventDays(c.m, baseline.Event{})
 		if err != nil || !maps.Equal(got, c.want) {
 			t.Errorf("%s: got %v, %v; want %v", c.what, got, err, c.want)
 		}
@@ -253,6 +256,102 @@ func TestEstimateAfterEndsAtTheNextTimeslot(t *testing.T) {
 	after := h.events.byID["a"].BaselineAfter
 	if after == nil || !after.Known.Equal(next.Start) || after.Note == "" {
 		t.Errorf("got %+v, want one that knows the load until %v", after, next.Start)
+	}
+}
+
+// Clocks in Havana go forward at midnight: the day has none.
+func TestEventDaysOfAZoneWithoutMidnight(t *testing.T) {
+	zone, err := time.LoadLocation("America/Havana")
+	if err != nil {
+		t.Skip("no time zones on this machine:", err)
+	}
+	h := newHistoried(t)
+	h.cfg.Site.Timezone = zone
+	start := time.Date(2026, 3, 7, 22, 0, 0, 0, zone)
+	h.events.byID["b"] = &event{EventID: "b", MeterID: historiedMeter, Start: start, End: start.Add(4 * time.Hour), Followed: true}
+	got, err := h.eventDays(h.cfg.Meters[0], baseline.Event{})
+	if want := (map[string]bool{"2026-03-07": true, "2026-03-08": true}); err != nil || !maps.Equal(got, want) {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+}
+
+// Leap moves a timeslot from 17:00 to 18:00 an hour before: its baseline goes by
+// other hours then. Once it has begun it keeps the one that it has.
+func TestBaselineIsMadeAnewForATimeslotThatMoves(t *testing.T) {
+	h := newHistoried(t)
+	h.slot.End = h.slot.Start.Add(3 * time.Hour)
+	h.schedule.Store(dispatch.NewSchedule([]dispatch.Record{h.slot}))
+	h.round()
+	first := h.events.estimates["a"]
+	moved := h.slot
+	moved.Start = h.slot.Start.Add(time.Hour)
+	h.schedule.Store(dispatch.NewSchedule([]dispatch.Record{moved}))
+	h.now = func() time.Time { return moved.Start.Add(-30 * time.Minute) }
+	h.round()
+	second := h.events.estimates["a"]
+	if second == first || !second.Start.Equal(moved.Start) || !second.MadeFor(moved.Start, moved.Start) {
+		t.Fatalf("got %+v, want one for the start at %v", second, moved.Start)
+	}
+	h.now = func() time.Time { return moved.Start.Add(10 * time.Minute) }
+	again := moved
+	again.Start = moved.Start.Add(5 * time.Minute)
+	h.schedule.Store(dispatch.NewSchedule([]dispatch.Record{again}))
+	h.round()
+	if h.events.estimates["a"] != second {
+		t.Error("a timeslot that has begun got another baseline")
+	}
+}
+
+// A timeslot earlier on the day shifted the load of the hours before: they are
+// left out, once it is known that it was followed.
+func TestBaselineLeavesOutWhatAnEarlierTimeslotShifted(t *testing.T) {
+	h := newHistoried(t)
+	early := h.slot
+	early.EventID, early.Start, early.End = "early", h.slot.Start.Add(-4*time.Hour), h.slot.Start.Add(-3*time.Hour)
+	h.schedule.Store(dispatch.NewSchedule([]dispatch.Record{early, h.slot}))
+	h.events.byID["early"] = &event{EventID: "early", MeterID: historiedMeter, Start: early.Start, End: early.End, Followed: true}
+	h.round()
+	e := h.events.estimates["a"]
+	if e == nil || e.Factor != 1 || !strings.Contains(e.Note, "another timeslot") {
+		t.Errorf("got %+v, want no factor and why", e)
+	}
+}
+
+// A timeslot that was cancelled while it ran has hours after it as well. What
+// was not measured of them is looked for again.
+func TestEstimateAfterACancellationAndWithLateLoad(t *testing.T) {
+	h := newHistoried(t)
+	h.cfg.Meters[0].Baseline = baseline.PJMSameDay
+	h.round()
+	h.baselineW(t, h.slot)
+	e := h.events.byID["a"]
+	e.Followed = true
+	cancelled := h.slot
+	cancelled.Cancelled, cancelled.CancelledAt = true, h.slot.Start.Add(30*time.Minute)
+	h.schedule.Store(dispatch.NewSchedule([]dispatch.Record{cancelled}))
+	look := func(after time.Duration) {
+		t.Helper()
+		if err := h.loads.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		h.now = func() time.Time { return cancelled.CancelledAt.Add(after) }
+		h.round()
+	}
+	look(3*time.Hour + 2*time.Minute)
+	if e.BaselineAfter == nil || !e.BaselineAfter.Gaps {
+		t.Fatalf("got %+v, want one that says that load is missing", e.BaselineAfter)
+	}
+	for at := cancelled.CancelledAt.Add(time.Hour); at.Before(cancelled.CancelledAt.Add(3 * time.Hour)); at = at.Add(2 * time.Second) {
+		h.loads.Add(at, loadlog.Site, 2000, loadlog.Measured)
+	}
+	look(3*time.Hour + 30*time.Minute)
+	if !e.BaselineAfter.Gaps {
+		t.Error("made anew within the hour")
+	}
+	look(4*time.Hour + 5*time.Minute)
+	// Three hours of 1000 W before and two of 2000 W after are 1400 W.
+	if got := e.BaselineAfter.At(h.slot.Start); e.BaselineAfter.Gaps || math.Abs(got.V-1400) > 0.5 {
+		t.Errorf("got %+v, want 1400 W", e.BaselineAfter)
 	}
 }
 

@@ -24,7 +24,9 @@ func (g *Gateway) Report(eventID string) (status.Report, bool) {
 	case !known:
 		return status.Report{}, false
 	}
-	return g.reporter().report(r, e, measured, g.clock.Now()), true
+	p := g.reporter()
+	p.outranked = func(r *dispatch.Record) bool { return outranked(r, g.schedule.Load(), p.policy) }
+	return p.report(r, e, measured, g.clock.Now()), true
 }
 
 // reporter makes reports of what was measured.
@@ -32,6 +34,19 @@ type reporter struct {
 	policy plan.Policy
 	loads  measuredLoad     // nil: what the rounds booked is all there is
 	shown  map[string]shown // by meter id
+	// outranked tells whether another timeslot went before one; nil: none did.
+	outranked func(*dispatch.Record) bool
+}
+
+// outranked tells whether another timeslot of the meter ran at the same time and
+// ranks higher (domain.md 2.2, "overlap"): that one is owed.
+func outranked(r *dispatch.Record, schedule *dispatch.Schedule, p plan.Policy) bool {
+	w := func(r *dispatch.Record) float64 { return plan.Asked(r, p).V }
+	return slices.ContainsFunc(schedule.All(), func(o dispatch.Record) bool {
+		end, ran := ranUntil(&o)
+		return ran && o.MeterID == r.MeterID && o.EventID != r.EventID && o.Start.Before(r.End) && end.After(r.Start) &&
+			dispatch.Outranks(o, *r, w(&o), w(r))
+	})
 }
 
 func newReporter(cfg *config.Config, loads *loadlog.Log) reporter {
@@ -95,7 +110,7 @@ func (p reporter) wouldFollow(r *dispatch.Record) bool {
 		p.policy.OnMissing == plan.MissingDrop && r.IsMissing():
 		return false
 	}
-	return true
+	return p.outranked == nil || !p.outranked(r)
 }
 
 // reference is what a timeslot is measured against: what its last round had,

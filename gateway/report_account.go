@@ -14,6 +14,7 @@ import (
 type account struct {
 	r     dispatch.Record
 	e     event
+	from  time.Time // its start, or when it was first seen: one that comes late is settled from then (domain.md 2.2)
 	until time.Time
 	askW  float64 // 0 where it asks for the most there is, or for nothing
 	owed  bool    // it was to be carried out
@@ -22,7 +23,7 @@ type account struct {
 }
 
 func accountOf(r dispatch.Record, e event, now time.Time, p plan.Policy) account {
-	a := account{r: r, e: e, until: earlier(r.End, now), owed: true}
+	a := account{r: r, e: e, from: later(r.Start, r.FirstSeen), until: earlier(r.End, now), owed: true}
 	if r.Cancelled {
 		a.until = earlier(a.until, r.CancelledAt)
 	}
@@ -42,9 +43,14 @@ func accountOf(r dispatch.Record, e event, now time.Time, p plan.Policy) account
 
 // targetWh is what was asked for between two times: as it was asked while it
 // was measured, and as it is asked now for the rest. Time in which nothing was
-// measured never makes the target smaller.
+// measured never makes the target smaller. Where more was measured than there
+// is, the timeslot has moved since: its mean counts.
 func (a account) targetWh(from, to time.Time, askedWh, seconds float64) float64 {
-	return askedWh + a.askW*max(0, to.Sub(from).Seconds()-seconds)/3600
+	length := to.Sub(from).Seconds()
+	if seconds > length {
+		return askedWh * length / seconds
+	}
+	return askedWh + a.askW*(length-seconds)/3600
 }
 
 // fill writes the account into a report. The ratio counts each interval only
@@ -52,7 +58,7 @@ func (a account) targetWh(from, to time.Time, askedWh, seconds float64) float64 
 // and what was not measured counts as not delivered.
 func (a account) fill(rep *status.Report) {
 	rep.Intervals = a.rows()
-	length := a.until.Sub(a.r.Start).Seconds()
+	length := a.until.Sub(a.from).Seconds()
 	if length <= 0 || !a.owed {
 		return
 	}

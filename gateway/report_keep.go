@@ -10,6 +10,7 @@ import (
 
 	"nominald/dispatch"
 	"nominald/dispatch/baseline"
+	"nominald/dispatch/plan"
 	"nominald/gateway/status"
 )
 
@@ -141,7 +142,13 @@ func knownPart(rep *status.Report) float64 {
 	for i := range rep.Intervals {
 		row := &rep.Intervals[i]
 		seconds := row.End.Sub(row.Start).Seconds()
-		if all += seconds; row.Reference == rep.Reference {
+		all += seconds
+		switch {
+		case rep.Reference != string(plan.ByBaseline):
+			known += row.Coverage * seconds
+		case row.BaselineWh != nil && row.LoadKW != nil && *row.LoadKW != 0:
+			known += *row.LoadWh / *row.LoadKW / 1000 * 3600 // the seconds whose load is known
+		case row.BaselineWh != nil:
 			known += row.Coverage * seconds
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"nominald/gateway/config"
 	"nominald/gateway/loadlog"
 	"nominald/gateway/status"
+	"nominald/gateway/store"
 )
 
 // The meter falls silent for the last quarter: the rounds then go by the
@@ -58,6 +59,27 @@ func TestReportOfATimeslotThatNobodyFollowed(t *testing.T) {
 	} {
 		if rep := p.report(halfHour(change), event{}, false, r.End.Add(time.Hour)); rep.TargetKWh != nil || len(rep.Intervals) != 0 {
 			t.Errorf("%s: %+v, want nothing owed", what, rep)
+		}
+	}
+}
+
+// Of two that passed at the same time the higher-ranked one is owed.
+func TestReportOfOverlappingTimeslotsThatNobodyFollowed(t *testing.T) {
+	g := &Gateway{cfg: &config.Config{Meters: []config.Meter{{ID: "m"}}}, events: newEvents()}
+	first, second := halfHour(func(r *dispatch.Record) { r.Priority = 2 }), halfHour(func(r *dispatch.Record) { r.EventID, r.Priority = "f", 3 })
+	st, _, err := store.Open(t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	g.clock = newClock(st)
+	g.store, g.loads = st, loadlog.New(loadlog.Options{Store: st})
+	g.cfg.Policy.Voluntary = plan.VoluntaryFollow
+	g.schedule.Store(dispatch.NewSchedule([]dispatch.Record{first, second}))
+	for id, owed := range map[string]bool{"e": true, "f": false} {
+		rep, ok := g.Report(id)
+		if !ok || (rep.TargetKWh != nil) != owed {
+			t.Errorf("%s: %+v, want it owed: %v", id, rep, owed)
 		}
 	}
 }
@@ -135,6 +157,71 @@ func TestShownBy(t *testing.T) {
 	} {
 		if got := shownBy(cfg, c.m); got != c.want {
 			t.Errorf("%+v: got %+v, want %+v", c.m, got, c.want)
+		}
+	}
+}
+
+// The meter falls silent in a quarter of 4 kW, the devices go on as they did:
+// they gave 4 kW, and the meter showed 6 kW less 4 until then. For some minutes
+// the rounds still go by the level. Whatever the second, all of it counts; and
+// once the log knows the load of all of it, that alone does.
+func TestReportOfAMeterThatFallsSilentInAQuarter(t *testing.T) {
+	r := halfHour(func(r *dispatch.Record) { r.End = r.Start.Add(15 * time.Minute) })
+	for silent, label := range map[float64]plan.Reference{120: plan.ByDevice, 180: plan.ByDevice, 420: plan.ByDevice, 600: plan.ByBaseline, 880: plan.ByBaseline} {
+		level := min(900, silent+300)
+		e := event{Followed: true, Reference: plan.ByBaseline, Baseline: flatBaseline(r, 6000), Intervals: []interval{
+			{Start: r.Start, AskedWh: 1000, DeliveredWh: 1000, Seconds: 900, LoadWh: 2000 * silent / 3600, LoadS: silent,
+				BaselineWh: 6000 * level / 3600, LevelS: level, Reference: plan.ByBaseline, DeviceWh: map[string]float64{"battery": 1000}}}}
+		row := reporter{}.report(r, e, true, r.End).Intervals[0]
+		if !approx(row.DeliveredKW, 4) || row.Coverage != 1 || row.Reference != string(label) {
+			t.Errorf("silent from %v s: %v kW over %v against %s; want 4 kW over all, against %s", silent, *row.DeliveredKW, row.Coverage, row.Reference, label)
+		}
+		if !approx(row.CapWh, 1500) {
+			t.Errorf("silent from %v s: at most %v Wh count, want the 1500 that the site would draw", silent, *row.CapWh)
+		}
+		row = reporter{loads: quarter{}}.report(r, e, true, r.End).Intervals[0]
+		if !approx(row.DeliveredKW, 3) || !approx(row.LoadKW, 3) || row.Reference != string(plan.ByBaseline) {
+			t.Errorf("silent from %v s, later known to have drawn 3 kW: %v kW against %s; want 3 against the baseline", silent, *row.DeliveredKW, row.Reference)
+		}
+	}
+}
+
+// A timeslot that is moved or cut short after it began has a target for the time
+// that it has left, not for all that was booked.
+func TestReportOfATimeslotThatMovedHasNoMoreTargetThanTime(t *testing.T) {
+	booked := interval{Start: halfHour().Start, AskedWh: 4000.0 / 6, DeliveredWh: 4000.0 / 6, Seconds: 600}
+	for what, change := range map[string]func(*dispatch.Record){
+		"ended at 23:05":           func(r *dispatch.Record) { r.End = r.Start.Add(5 * time.Minute) },
+		"moved to 23:10 for 5 min": func(r *dispatch.Record) { r.Start, r.End = r.Start.Add(10*time.Minute), r.Start.Add(15*time.Minute) },
+	} {
+		rep := reporter{}.report(halfHour(change), event{Followed: true, Reference: plan.ByDevice, Intervals: []interval{booked}}, true, halfHour().End)
+		if len(rep.Intervals) != 1 || !approx(rep.TargetKWh, 1.0/3) || !approx(rep.DeliveredKWh, 1.0/3) || !approx(rep.Ratio, 1) {
+			t.Errorf("%s: %+v, want a third of a kWh asked and given", what, rep)
+		}
+	}
+}
+
+// One that Leap sent when half of it had passed is settled from then (domain.md
+// 2.2, "late arrival"), and says how late it was.
+func TestReportOfALateArrival(t *testing.T) {
+	r := halfHour(func(r *dispatch.Record) { r.FirstSeen = r.Start.Add(20 * time.Minute) })
+	e := event{Followed: true, Reference: plan.ByDevice, ActiveSince: r.FirstSeen, Intervals: []interval{
+		{Start: r.Start.Add(15 * time.Minute), AskedWh: 4000.0 / 6, DeliveredWh: 4000.0 / 6, Seconds: 600}}}
+	rep := reporter{}.report(r, e, true, r.End)
+	if !approx(rep.TargetKWh, 4.0/6) || !approx(rep.Ratio, 1) || len(rep.Intervals) != 1 || !rep.Intervals[0].Start.Equal(r.FirstSeen) || !approx(rep.LateS, 1200) || len(rep.Shortfalls) != 0 {
+		t.Errorf("%+v, want ten minutes that are met, 20 min late", rep)
+	}
+}
+
+// Before its start a timeslot that is prepared has no rows, wherever it begins.
+func TestReportBeforeTheStartHasNoRows(t *testing.T) {
+	r := halfHour(func(r *dispatch.Record) { r.Start = r.Start.Add(5 * time.Minute) })
+	cancelled := r
+	cancelled.Cancelled, cancelled.CancelledAt = true, r.Start.Add(-time.Minute)
+	e := event{Start: r.Start, End: r.End}
+	for what, rep := range map[string]status.Report{"prepared": reporter{}.report(r, e, true, r.Start.Add(-2*time.Minute)), "cancelled": reporter{}.report(cancelled, e, true, r.End)} {
+		if len(rep.Intervals) != 0 || rep.TargetKWh != nil {
+			t.Errorf("%s: %+v, want no rows", what, rep.Intervals)
 		}
 	}
 }

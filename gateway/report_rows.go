@@ -56,8 +56,11 @@ func qualityRank(q string) int {
 // all of them, also those in which nothing was measured.
 func (a account) rows() []status.ReportInterval {
 	var out []status.ReportInterval
+	if !a.from.Before(a.until) {
+		return nil
+	}
 	minutes := a.minuteQualities()
-	for at := intervalStart(a.r.Start); at.Before(a.until); at = at.Add(plan.SettlementInterval) {
+	for at := intervalStart(a.from); at.Before(a.until); at = at.Add(plan.SettlementInterval) {
 		booked := a.e.at(at)
 		if booked == nil && !a.owed {
 			continue
@@ -65,7 +68,7 @@ func (a account) rows() []status.ReportInterval {
 		if booked == nil {
 			booked = &interval{Start: at}
 		}
-		from, to := later(at, a.r.Start), earlier(at.Add(plan.SettlementInterval), a.until)
+		from, to := later(at, a.from), earlier(at.Add(plan.SettlementInterval), a.until)
 		out = append(out, a.row(booked, from, to, minutes))
 	}
 	return out
@@ -116,7 +119,8 @@ type measure struct {
 }
 
 // measure takes baseline less load where there is a baseline to compare with
-// (domain.md 3, perf = B - L), else what the devices were seen to give.
+// (domain.md 3, perf = B - L). For the seconds whose load is not known, and
+// where there is no baseline, it is what the devices were seen to give.
 func (a account) measure(iv *interval, from, to time.Time) measure {
 	m := measure{reference: a.referenceOf(iv)}
 	m.loadW, m.loadS = a.load(iv, from, to)
@@ -128,8 +132,9 @@ func (a account) measure(iv *interval, from, to time.Time) measure {
 			m.baselineW = drivers.Some(iv.BaselineWh / iv.LevelS * 3600)
 		}
 	}
-	if m.baselineW.OK && m.loadW.OK {
+	if m.baselineW.OK && m.loadW.OK && m.loadS > 0 {
 		m.deliveredW, m.seconds = m.baselineW.V-m.loadW.V, m.loadS
+		m.addDevices(iv, to.Sub(from).Seconds())
 		return m
 	}
 	m.baselineW = drivers.Opt{}
@@ -142,13 +147,34 @@ func (a account) measure(iv *interval, from, to time.Time) measure {
 	return m
 }
 
-// referenceOf is what an interval was measured against for most of its time.
+// addDevices adds the seconds in which the meter was silent and the devices were
+// read: they count for what these gave, as the rounds had it.
+func (m *measure) addDevices(iv *interval, length float64) {
+	const asGoodAsNone = 0.01
+	silent := math.Min(iv.Seconds, length) - m.loadS
+	if silent < asGoodAsNone*length || iv.Seconds <= 0 {
+		return
+	}
+	var givenWh float64
+	for _, wh := range iv.DeviceWh {
+		givenWh += wh
+	}
+	if silent > m.loadS && m.reference == plan.ByBaseline {
+		m.reference = plan.ByDevice // for most of the time
+	}
+	m.deliveredW = (m.deliveredW*m.seconds + givenWh/iv.Seconds*3600*silent) / (m.seconds + silent)
+	m.seconds += silent
+}
+
+// referenceOf is what an interval is measured against: the baseline where the
+// timeslot had one and the interval no other, else what it had for most of its
+// time.
 func (a account) referenceOf(iv *interval) plan.Reference {
 	switch {
+	case usedBaseline(a.e) != nil && (iv.LevelS == 0 || iv.Reference == plan.ByBaseline):
+		return plan.ByBaseline // held back then, silent, or booked by a version that did not note it
 	case iv.LevelS > 0 && iv.LevelS >= iv.Seconds/2:
 		return iv.Reference
-	case iv.LevelS == 0 && usedBaseline(a.e) != nil:
-		return plan.ByBaseline // held back then, silent, or booked by a version that did not note it
 	case iv.Seconds > 0:
 		return plan.ByDevice
 	}
@@ -206,11 +232,11 @@ func (a account) capWh(row *status.ReportInterval, iv *interval, hours float64) 
 	switch {
 	case a.r.Cap == dispatch.UpToSiteLoad && a.shown.ofDevice():
 		return a.siteWh(row, iv)
-	case a.r.Cap == dispatch.UpToSiteLoad && row.BaselineWh != nil:
-		most := math.Max(0, *row.BaselineWh)
+	case a.r.Cap == dispatch.UpToSiteLoad && row.BaselineKW != nil: // also where its load is known for a part
+		most := math.Max(0, *row.BaselineKW*1000*row.Coverage*hours)
 		return &most
-	case a.r.Cap == dispatch.UpToSiteLoad && row.LoadWh != nil:
-		most := math.Max(0, *row.LoadWh+row.DeliveredWh)
+	case a.r.Cap == dispatch.UpToSiteLoad && row.LoadKW != nil:
+		most := math.Max(0, *row.LoadKW*1000*row.Coverage*hours+row.DeliveredWh)
 		return &most
 	case a.r.Cap == dispatch.UpToSiteLoad, a.r.Cap == dispatch.GridExportsAllowed:
 		return nil

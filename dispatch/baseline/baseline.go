@@ -37,6 +37,9 @@ type Event struct {
 	// drawn after it enters, and a window that ends after it is left out. Zero:
 	// RowStart, as an estimate before the event.
 	Known time.Time
+	// Shifted tells whether a timeslot outside the row changed what was drawn in
+	// [from, to) of the event day; nil: none did.
+	Shifted func(from, to time.Time) bool
 	// IsEventDay tells whether a local day, given by its noon, had an event of
 	// this meter.
 	IsEventDay func(noon time.Time) bool
@@ -68,8 +71,15 @@ type Estimate struct {
 	Clamped  bool          `json:"clamped,omitempty"` // factor or addend is at its limit
 	Coverage float64       `json:"coverage"`          // least share measured of what was used, 0 to 1
 	Known    time.Time     `json:"known,omitzero"`    // load up to here could be used
-	Note     string        `json:"note,omitempty"`
-	Label    string        `json:"label,omitempty"` // Label
+	// EventStart and RowStart are the start of the timeslot and of its row that it
+	// was made for; of an early version zero.
+	EventStart time.Time `json:"event_start,omitzero"`
+	RowStart   time.Time `json:"row_start,omitzero"`
+	// Gaps: hours of the day that it goes by were not measured in full. A meter's
+	// counters may bring them back.
+	Gaps  bool   `json:"gaps,omitempty"`
+	Note  string `json:"note,omitempty"`
+	Label string `json:"label,omitempty"` // Label
 }
 
 // beforeStart is how long before its start an estimate is asked for already:
@@ -86,6 +96,12 @@ func (e *Estimate) At(t time.Time) drivers.Opt {
 		return drivers.Opt{}
 	}
 	return drivers.Some(e.W[i])
+}
+
+// MadeFor tells whether it was made for a timeslot and its row as they are now:
+// the load before the start that counts, and the days, go by their starts.
+func (e *Estimate) MadeFor(start, row time.Time) bool {
+	return e != nil && (e.EventStart.IsZero() || e.EventStart.Equal(start) && e.RowStart.Equal(row))
 }
 
 // TooLittle is the error of a history that has not got enough days.
@@ -115,6 +131,7 @@ type computation struct {
 	today   []window // of the event day, known and measured in full
 	match   []hour   // hours of the event day that a like day is like in
 	notes   []string
+	gaps    bool
 }
 
 // Compute estimates a baseline. The error is TooLittle or NotMeasured where the
@@ -127,7 +144,8 @@ func Compute(p Params, zone *time.Location, ev Event, h History) (*Estimate, err
 	c := computation{Params: p, zone: zone, ev: ev.whole(), history: h}
 	first := c.floor(ev.Start)
 	c.steps = cut(first, ev.End, p.Interval)
-	e := &Estimate{Method: p.Name, Start: first, Interval: Interval, Factor: 1, Coverage: 1, Known: c.ev.Known.UTC(), Label: Label}
+	e := &Estimate{Method: p.Name, Start: first, Interval: Interval, Factor: 1, Coverage: 1, Known: c.ev.Known.UTC(),
+		EventStart: c.ev.Start.UTC(), RowStart: c.ev.RowStart.UTC(), Label: Label}
 	raw, err := c.raw(e)
 	if err != nil {
 		return nil, err
@@ -137,7 +155,7 @@ func Compute(p Params, zone *time.Location, ev Event, h History) (*Estimate, err
 			e.W = append(e.W, e.Factor*w+e.AddW)
 		}
 	}
-	e.Note = strings.Join(c.notes, "; ")
+	e.Note, e.Gaps = strings.Join(c.notes, "; "), c.gaps
 	return e, nil
 }
 

@@ -53,7 +53,7 @@ func (c *computation) chooseDays() ([]day, error) {
 func (c *computation) candidates(s *Selection) (quiet, busy []day, err error) {
 	for n := s.Skip + 1; n <= s.Skip+s.Lookback && (len(quiet) < s.Days || s.LowShare > 0); n++ {
 		noon := c.noonBefore(n)
-		had := c.hadEvent(noon)
+		had := c.touchesEvent(n)
 		switch {
 		case s.For&TypeOf(noon) == 0, had && !s.Fill, s.NoHolidays && IsHoliday(noon),
 			s.NoDayBefore && (n == 1 || c.hadEvent(c.noonBefore(n-1))):
@@ -75,6 +75,19 @@ func (c *computation) candidates(s *Selection) (quiet, busy []day, err error) {
 
 func (c *computation) hadEvent(noon time.Time) bool {
 	return c.ev.IsEventDay != nil && c.ev.IsEventDay(noon)
+}
+
+// touchesEvent tells whether any local day that would be read for the nth day
+// before had an event: an event over midnight reads two of them.
+func (c *computation) touchesEvent(n int) bool {
+	if c.hadEvent(c.noonBefore(n)) {
+		return true
+	}
+	touches := func(s span) bool {
+		return c.hadEvent(c.noonBeforeOf(s.from, n)) || c.hadEvent(c.noonBeforeOf(s.to.Add(-1), n))
+	}
+	return slices.ContainsFunc(c.steps, touches) ||
+		slices.ContainsFunc(c.today, func(w window) bool { return slices.ContainsFunc(w.parts, touches) })
 }
 
 // look reads what a day of the history drew; ok is false where too little of it

@@ -45,8 +45,11 @@ func (c *computation) daysBefore(t time.Time, n int) []time.Time {
 	return out
 }
 
-func (c *computation) noonBefore(n int) time.Time {
-	l := c.ev.Start.In(c.zone)
+func (c *computation) noonBefore(n int) time.Time { return c.noonBeforeOf(c.ev.Start, n) }
+
+// noonBeforeOf is the noon of the local day some days before that of t.
+func (c *computation) noonBeforeOf(t time.Time, n int) time.Time {
+	l := t.In(c.zone)
 	return time.Date(l.Year(), l.Month(), l.Day()-n, 12, 0, 0, 0, c.zone)
 }
 
@@ -96,12 +99,16 @@ type window struct {
 // readToday reads windows of the event day. Of those that are not known yet or
 // were not measured in full it makes a note.
 func (c *computation) readToday(windows []Window) error {
-	var early, gap bool
+	var early, gap, shifted bool
 	for _, w := range windows {
 		var s window
 		s.from, s.to = w.of(&c.ev)
 		if s.to.After(c.ev.Known) {
 			early = true
+			continue
+		}
+		if c.wasShifted(s.span) {
+			shifted = true
 			continue
 		}
 		var err error
@@ -120,10 +127,19 @@ func (c *computation) readToday(windows []Window) error {
 	if early {
 		c.note("hours of the day that it goes by had not passed when it was estimated")
 	}
-	if gap {
+	if c.gaps = gap; gap {
 		c.note("hours of the day that it goes by were not measured in full")
 	}
+	if shifted {
+		c.note("another timeslot ran in hours of the day that it goes by, which are left out")
+	}
 	return nil
+}
+
+// wasShifted tells whether another timeslot changed what was drawn in a stretch
+// of the event day.
+func (c *computation) wasShifted(s span) bool {
+	return c.ev.Shifted != nil && c.ev.Shifted(s.from, s.to)
 }
 
 func (c *computation) note(text string) { c.notes = append(c.notes, text) }
@@ -161,7 +177,7 @@ func (c *computation) readMatch() error {
 		if err != nil {
 			return err
 		}
-		if covered >= c.Coverage {
+		if covered >= c.Coverage && !c.wasShifted(s) {
 			c.match = append(c.match, hour{s, w})
 		}
 	}

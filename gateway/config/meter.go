@@ -52,12 +52,12 @@ func (p *parser) fitCapacity(b *block, m Meter) {
 		return
 	}
 	p.faults.add(Error{Line: b.lineOf("baseline_kw_per_kwh"), Key: b.at("baseline_kw_per_kwh"),
-		Found: "is for each kWh, and no battery among " + strings.Join(m.served(), ", ") + " has capacity_kwh", Remedy: "give that battery its capacity_kwh, as the program counts it"})
+		Found: "is for each kWh, and no battery among " + strings.Join(m.Served(), ", ") + " has capacity_kwh", Remedy: "give that battery its capacity_kwh, as the program counts it"})
 }
 
-// served are the devices that are settled with a device meter: the one that
+// Served are the devices that are settled with a device meter: the one that
 // measures, or all behind a meter of its own.
-func (m Meter) served() []string {
+func (m Meter) Served() []string {
 	for _, name := range m.Devices {
 		if name == m.MeasuredBy {
 			return []string{name}
@@ -68,7 +68,7 @@ func (m Meter) served() []string {
 
 func (c *Config) capacityWh(m Meter) float64 {
 	var sum float64
-	for _, name := range m.served() {
+	for _, name := range m.Served() {
 		if d, ok := find(c.Devices, func(d Device) bool { return d.Name == name }); ok {
 			sum += d.CapacityWh.Or(0)
 		}
