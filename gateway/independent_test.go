@@ -171,8 +171,8 @@ func newIndependentWorld(t *testing.T, model string) (*world, *pymodbusSite) {
 	site := startPymodbusSite(t, model)
 	w := &world{t: t, dir: t.TempDir()}
 	leapLn, free := w.listen(), w.listen()
-	w.httpAddr = free.Addr().String()
-	free.Close()
+	w.httpLn, w.httpAddr = free, free.Addr().String()
+	t.Cleanup(func() { free.Close() })
 	w.write("leap.key", testKey)
 	w.path = w.write("nominald.yaml", fmt.Sprintf(independentConfig, leapLn.Addr(), w.dir, testMeter, site.addr, w.httpAddr, w.dir))
 	var err error

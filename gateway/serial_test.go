@@ -46,8 +46,8 @@ func serialWorld(t *testing.T, text func(w *world, leap, http string) string) *w
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir()}
 	leapLn, free := w.listen(), w.listen()
-	w.httpAddr = free.Addr().String()
-	free.Close()
+	w.httpLn, w.httpAddr = free, free.Addr().String()
+	t.Cleanup(func() { free.Close() })
 	w.write("leap.key", testKey)
 	w.path = w.write("nominald.yaml", text(w, leapLn.Addr().String(), w.httpAddr))
 	var err error

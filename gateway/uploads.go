@@ -70,13 +70,41 @@ func (l meterLoad) Intervals(meter string, from, to time.Time) ([]intervals.Row,
 		return nil, fmt.Errorf("no channel measures meter %s", meter)
 	}
 	var rows []intervals.Row
+	var counted []time.Time // rows that go by the meter's counters
 	err := l.log.Query(from, to, intervals.Quarter, func(r loadlog.Row) error {
 		// Of an interval that counts as measured a twentieth may be missing: there
 		// the load was what it was in the rest.
+		if r.Quality == loadlog.Recovered {
+			counted = append(counted, r.T)
+		}
 		rows = append(rows, intervals.Row{Start: r.T, NetWh: ch.sign * r.MeanW * intervals.Quarter.Hours(), Quality: r.Quality.String()})
 		return nil
 	}, ch.name)
-	return rows, err
+	if err != nil {
+		return nil, err
+	}
+	return rows, l.dropSpread(rows, counted, ch.name)
+}
+
+// dropSpread marks what counters spread over a gap too long to tell when in it
+// that was drawn: it is no interval data. (Not within the query: the store's
+// readers do not nest.)
+func (l meterLoad) dropSpread(rows []intervals.Row, counted []time.Time, channel string) error {
+	next := 0
+	for i := range rows {
+		if next >= len(counted) || !rows[i].Start.Equal(counted[next]) {
+			continue
+		}
+		next++
+		_, known, err := l.log.Mean(channel, rows[i].Start, rows[i].Start.Add(intervals.Quarter))
+		if err != nil {
+			return err
+		}
+		if known < wholeFrom {
+			rows[i].Quality = loadlog.Partial.String()
+		}
+	}
+	return nil
 }
 
 // ended tells the sender of a timeslot that has ended.

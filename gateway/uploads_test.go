@@ -66,3 +66,44 @@ func TestIntervalsReachLeap(t *testing.T) {
 		t.Errorf("summary %+v, %v", s, err)
 	}
 }
+
+// What counters spread over hours in which nobody read the meter is no interval
+// data; over a short gap it is.
+func TestSpreadOverHoursIsNotSent(t *testing.T) {
+	for gap, sent := range map[time.Duration]bool{45 * time.Minute: true, 3 * time.Hour: false} {
+		st, _, err := store.Open(t.TempDir(), store.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		loads := loadlog.New(loadlog.Options{Store: st})
+		from := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+		wh := 0.0
+		run := func(from, to time.Time) {
+			for at := from; at.Before(to); at = at.Add(time.Second) {
+				wh += 1200.0 / 3600
+				loads.Add(at, "main", 1200, loadlog.Measured)
+				loads.Count(at, "main", math.Floor(wh), 0)
+			}
+		}
+		begun := from.Add(30 * time.Minute)
+		run(from, begun)
+		wh += 1200 * gap.Hours()
+		run(begun.Add(gap), begun.Add(gap+30*time.Minute))
+		if err := loads.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		load := meterLoad{log: loads, meters: map[string]meterChannel{"m": {name: "main", sign: 1}}}
+		rows, err := load.Intervals("m", from, begun.Add(gap+30*time.Minute))
+		if err != nil || len(rows) != int((gap+time.Hour)/intervals.Quarter) {
+			t.Fatalf("gap %v: %d rows, %v", gap, len(rows), err)
+		}
+		for _, r := range rows {
+			in := !r.Start.Before(begun) && r.Start.Before(begun.Add(gap))
+			switch {
+			case !in && r.Quality != "measured", in && sent && r.Quality != "recovered", in && !sent && r.Quality != "partial":
+				t.Errorf("gap %v: %+v", gap, r)
+			}
+		}
+	}
+}

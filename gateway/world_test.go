@@ -32,6 +32,8 @@ type world struct {
 	leap     *sim.Leap
 	stopLeap context.CancelFunc
 	httpAddr string
+	httpLn   net.Listener // held for the first run: a freed port may be given to another test
+	ran      bool
 	logged   synced                                        // what the gateway logged
 	contact  func(string, gpio.Pull) (gpio.Contact, error) // of inputs; nil is the real one
 }
@@ -63,9 +65,9 @@ func newWorld(t *testing.T, armed bool) *world {
 	w := &world{t: t, dir: t.TempDir()}
 	leapLn := w.listen()
 	lan, wall := w.listen(), w.listen()
-	free := w.listen()
-	w.httpAddr = free.Addr().String()
-	free.Close()
+	w.httpLn = w.listen()
+	w.httpAddr = w.httpLn.Addr().String()
+	t.Cleanup(func() { w.httpLn.Close() })
 	w.write("leap.key", testKey)
 	w.path = w.write("nominald.yaml", fmt.Sprintf(worldConfig, armed, leapLn.Addr(), w.dir, testMeter,
 		lan.Addr(), wall.Addr(), w.httpAddr, w.dir))
@@ -150,8 +152,13 @@ func (w *world) run() (stop func()) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
+	ln := w.httpLn
+	if w.ran {
+		ln = nil
+	}
+	w.ran = true
 	go func() {
-		ended <- Run(ctx, w.cfg, Options{Version: "test", Log: slog.New(slog.NewTextHandler(io.MultiWriter(w.t.Output(), &w.logged), nil)), contact: w.contact,
+		ended <- Run(ctx, w.cfg, Options{Version: "test", Listener: ln, Log: slog.New(slog.NewTextHandler(io.MultiWriter(w.t.Output(), &w.logged), nil)), contact: w.contact,
 			Ready: func() { close(ready) }})
 	}()
 	stopped := false

@@ -352,6 +352,50 @@ func TestCountersBridgeGaps(t *testing.T) {
 	}
 }
 
+// Of a gap of more than an hour the energy is known and not when it was drawn:
+// its hours are no measure of what the site draws, and its edges still are.
+func TestMeanLeavesLongGapsOut(t *testing.T) {
+	for gap, want := range map[time.Duration]float64{45 * time.Minute: 1, time.Hour: 1, 75 * time.Minute: 0, 150 * time.Minute: 0, 30 * time.Hour: 0} {
+		t.Run(gap.String(), func(t *testing.T) {
+			dir, mem := t.TempDir(), newMemory()
+			l := openLog(t, mem, dir)
+			wh := 1000.0
+			run := func(from, to time.Time) {
+				for at := from; at.Before(to); at = at.Add(time.Second) {
+					wh += 2400.0 / 3600
+					l.Add(at, Site, 2400, Measured)
+					l.Count(at, Site, math.Floor(wh), 0)
+				}
+			}
+			from, to := noon.Add(10*time.Minute), noon.Add(10*time.Minute+gap)
+			run(noon, from)
+			wh += 600 * gap.Hours()
+			run(to, to.Add(20*time.Minute))
+			flush(t, l)
+			for at := from; at.Before(to); at = at.Add(15 * time.Minute) { // in parts as in the whole
+				end := earliest(at.Add(15*time.Minute), to)
+				mean, coverage, err := l.Mean(Site, at, end)
+				if err != nil || math.Abs(coverage-want) > 0.07 || want > 0 && math.Abs(mean-600) > 15 {
+					t.Errorf("%v: mean %v W of %v, %v, want %v of it", at.Sub(noon), mean, coverage, err, want)
+				}
+			}
+			if mean, coverage, err := l.Mean(Site, noon, from); err != nil || math.Abs(mean-2400) > 5 || coverage < 0.99 {
+				t.Errorf("before: %v W of %v, %v", mean, coverage, err)
+			}
+			if rows := query(t, l, from, to, time.Minute); len(rows) < int(gap.Minutes())-1 || rows[1].Quality != Recovered {
+				t.Errorf("the rows must stay: %d of them", len(rows))
+			}
+		})
+	}
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 // A coarse counter says nothing of a short gap, and one that was reset says
 // nothing at all.
 func TestCountersThatSayNothing(t *testing.T) {
