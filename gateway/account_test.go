@@ -30,7 +30,7 @@ func TestReportNeverShrinksTheTargetByWhatWasNotMeasured(t *testing.T) {
 		{Start: r.Start.Add(15 * time.Minute), AskedWh: 1000, DeliveredWh: 1100, Seconds: 900},
 	}}
 	var rep status.Report
-	accountOf(r, e, r.End.Add(time.Hour), plan.Policy{Basis: plan.BasisEnergy}).fill(&rep)
+	accountOf(r, e, r.End.Add(time.Hour), plan.Policy{Basis: plan.BasisEnergy}, nil).fill(&rep)
 	if got := *rep.TargetKWh; math.Abs(got-2) > 1e-9 {
 		t.Errorf("target %v kWh, want the 2 kWh of the whole half hour", got)
 	}
@@ -50,7 +50,7 @@ func TestReportOfWhatWasHeldBack(t *testing.T) {
 		plan.CommTest: false, plan.PolicyVoluntary: false, plan.HigherPriority: false} {
 		r, e := halfHour(), event{Suppressed: reason}
 		var rep status.Report
-		accountOf(r, e, r.End, plan.Policy{}).fill(&rep)
+		accountOf(r, e, r.End, plan.Policy{}, nil).fill(&rep)
 		if got := rep.TargetKWh != nil; got != owed {
 			t.Errorf("%s: target given %t, want %t", reason, got, owed)
 		}
@@ -70,7 +70,7 @@ func TestReportOfACancelledTimeslotEndsWithIt(t *testing.T) {
 	r := halfHour(func(r *dispatch.Record) { r.Cancelled, r.CancelledAt = true, r.Start.Add(15*time.Minute) })
 	e := event{Followed: true, Intervals: []interval{{Start: r.Start, AskedWh: 1000, DeliveredWh: 1000, Seconds: 900}}}
 	var rep status.Report
-	accountOf(r, e, r.End, plan.Policy{Basis: plan.BasisEnergy}).fill(&rep)
+	accountOf(r, e, r.End, plan.Policy{Basis: plan.BasisEnergy}, nil).fill(&rep)
 	if *rep.TargetKWh != 1 || *rep.Ratio != 1 || rep.Coverage != 1 {
 		t.Errorf("target %v, ratio %v, coverage %v; want 1 kWh, all delivered and measured", *rep.TargetKWh, *rep.Ratio, rep.Coverage)
 	}
@@ -84,7 +84,7 @@ func TestReportAfterAChangeInFlight(t *testing.T) {
 		{Start: r.Start.Add(15 * time.Minute), AskedWh: 1000, DeliveredWh: 1000, Seconds: 900},
 	}}
 	var rep status.Report
-	accountOf(r, e, r.End, plan.Policy{Basis: plan.BasisEnergy}).fill(&rep)
+	accountOf(r, e, r.End, plan.Policy{Basis: plan.BasisEnergy}, nil).fill(&rep)
 	if *rep.TargetKWh != 1.5 || *rep.Ratio != 1 || len(rep.Shortfalls) != 0 {
 		t.Errorf("target %v, ratio %v, shortfalls %v; want 1.5 kWh, all delivered", *rep.TargetKWh, *rep.Ratio, rep.Shortfalls)
 	}

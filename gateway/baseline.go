@@ -77,16 +77,20 @@ func (b *baseliner) run(ctx context.Context) error {
 // round works out what is due and not known yet.
 func (b *baseliner) round() {
 	now := b.now()
-	schedule := b.schedule.Load()
+	schedule, policy := b.schedule.Load(), policyOf(b.cfg.Policy)
+	// Beyond these nothing is due, whatever row it is in.
+	from, to := now.Add(-2*keptInMemory), now.Add(keptInMemory)
 	for i := range b.cfg.Meters {
 		m := b.cfg.Meters[i]
 		p, ok := b.cfg.Method(m)
 		if !ok {
 			continue
 		}
-		for _, r := range schedule.All() {
-			if r.MeterID == m.ID {
-				b.look(p, m, r, schedule, now)
+		all := schedule.All()
+		mine := runsOf(m.ID, schedule, policy, from, to)
+		for i := range all {
+			if r := &all[i]; r.MeterID == m.ID && r.End.After(from) && r.Start.Before(to) {
+				b.look(p, m, all[i], mine, now)
 			}
 		}
 	}
@@ -99,13 +103,13 @@ func (b *baseliner) round() {
 
 // look works out what is due of one timeslot: its baseline before it, and once
 // more when the hours after it are known, where the method goes by them.
-func (b *baseliner) look(p baseline.Params, m config.Meter, r dispatch.Record, schedule *dispatch.Schedule, now time.Time) {
-	end, ran := ranUntil(&r)
+func (b *baseliner) look(p baseline.Params, m config.Meter, r dispatch.Record, mine []run, now time.Time) {
+	end, ran := ranUntil(&r, policyOf(b.cfg.Policy))
 	if !ran {
 		return
 	}
-	ev := baseline.Event{Start: r.Start, End: end, RowStart: rowStart(r, schedule), RowEnd: rowEnd(r, schedule), Known: now}
-	ev.Shifted = func(from, to time.Time) bool { return b.shifted(m, ev, schedule, from, to) }
+	ev := baseline.Event{Start: r.Start, End: end, RowStart: rowStart(r.Start, mine), RowEnd: rowEnd(end, mine), Known: now}
+	ev.Shifted = func(from, to time.Time) bool { return b.shifted(m, ev, from, to) }
 	this := attempt{start: r.Start, end: end, row: ev.RowStart, until: end, at: now}
 	if end.After(now) {
 		if baselineDue(p, ev.RowStart).After(now) || b.tried[r.EventID].same(this) || b.events.hasBaseline(r, ev.RowStart, now) {
@@ -117,38 +121,41 @@ func (b *baseliner) look(p baseline.Params, m config.Meter, r dispatch.Record, s
 		}
 		return
 	}
-	b.lookAfter(p, m, r, ev, this, schedule)
+	b.lookAfter(p, m, r, ev, this, mine)
 }
 
 // lookAfter makes the estimate with the hours after the end. While load is
-// missing there it is made again now and then.
-func (b *baseliner) lookAfter(p baseline.Params, m config.Meter, r dispatch.Record, ev baseline.Event, this attempt, schedule *dispatch.Schedule) {
+// missing of the hours that it goes by, those before the start too, it is made
+// again now and then.
+func (b *baseliner) lookAfter(p baseline.Params, m config.Meter, r dispatch.Record, ev baseline.Event, this attempt, mine []run) {
 	now := this.at
-	if _, to := p.After(); to == 0 || now.Sub(ev.End) > keptInMemory {
+	if now.Sub(ev.End) > keptInMemory {
 		return
 	}
 	complete := p.Complete(b.cfg.Site.Timezone, ev)
 	// What a later timeslot of the meter changed is no measure of the site.
-	if next := nextStart(r.MeterID, ev.RowEnd, schedule); !next.IsZero() {
+	if next := nextStart(ev.RowEnd, mine); !next.IsZero() {
 		ev.Known = earlier(ev.Known, next)
 		complete = earlier(complete, next)
 	}
 	this.until = ev.End.Add(keptInMemory)
 	id := r.EventID + " after"
-	if tried := b.tried[id]; complete.Add(logMoment).After(now) || tried.same(this) && now.Sub(tried.at) < recountAfter || !b.events.lacksAfter(r) {
+	if tried := b.tried[id]; complete.Add(logMoment).After(now) || tried.same(this) && now.Sub(tried.at) < recountAfter || !b.events.lacksAfter(r, p) {
 		return
 	}
 	b.tried[id] = this
 	if e := b.estimate(p, m, r, ev); e != nil {
-		b.events.setAfter(r, e)
+		b.events.setAfter(r, e, p)
 	}
 }
 
 // shifted tells whether a timeslot outside the row that ev is in changed what
 // the meter showed in [from, to).
-func (b *baseliner) shifted(m config.Meter, ev baseline.Event, schedule *dispatch.Schedule, from, to time.Time) bool {
-	for _, o := range schedule.All() {
-		end, ran := ranUntil(&o)
+func (b *baseliner) shifted(m config.Meter, ev baseline.Event, from, to time.Time) bool {
+	all, policy := b.schedule.Load().All(), policyOf(b.cfg.Policy)
+	for i := range all {
+		o := &all[i]
+		end, ran := ranUntil(o, policy)
 		inRow := !o.Start.Before(ev.RowStart) && o.Start.Before(ev.RowEnd) && o.MeterID == m.ID
 		if ran && !inRow && o.Start.Before(to) && end.After(from) && b.events.touched(o.EventID, m, b.cfg) {
 			return true
@@ -186,19 +193,18 @@ func (b *baseliner) estimate(p baseline.Params, m config.Meter, r dispatch.Recor
 	return e
 }
 
-// eventDays are the local days on which a timeslot was followed that changed
-// what the meter shows, its own or one of a neighbour with devices behind the
-// same point: what was drawn then is no measure of what is drawn without us
+// eventDays are the local days of the meter's own timeslots, followed or not,
+// and those on which one of a neighbour with devices behind the same point was
+// followed: what was drawn then is no measure of what is drawn without us
 // (domain.md 3.1: "exclude event days and days on which our own gateway shifted
 // load"). The row that ev is in is none of them.
 func (b *baseliner) eventDays(m config.Meter, ev baseline.Event) (map[string]bool, error) {
 	zone, days := b.cfg.Site.Timezone, map[string]bool{}
-	note := func(e *event) {
-		own := e.MeterID == m.ID && !e.Start.Before(ev.RowStart) && e.Start.Before(ev.RowEnd)
-		if own || !e.touches(m, b.cfg) {
+	note := func(meterID string, start, end time.Time) {
+		if meterID == m.ID && !start.Before(ev.RowStart) && start.Before(ev.RowEnd) {
 			return
 		}
-		l, last := e.Start.In(zone), e.End.Add(-1).In(zone).Format(time.DateOnly)
+		l, last := start.In(zone), end.Add(-1).In(zone).Format(time.DateOnly)
 		for n := 0; ; n++ { // by noons: some zones have days without a midnight
 			day := time.Date(l.Year(), l.Month(), l.Day()+n, 12, 0, 0, 0, zone).Format(time.DateOnly)
 			if days[day] = true; day >= last {
@@ -206,7 +212,17 @@ func (b *baseliner) eventDays(m config.Meter, ev baseline.Event) (map[string]boo
 			}
 		}
 	}
-	err := b.events.all(b.store, note)
+	all, policy := b.schedule.Load().All(), policyOf(b.cfg.Policy)
+	for i := range all {
+		if end, ran := ranUntil(&all[i], policy); ran && all[i].MeterID == m.ID {
+			note(m.ID, all[i].Start, end)
+		}
+	}
+	err := b.events.all(b.store, func(e *event) {
+		if e.touches(m, b.cfg) {
+			note(e.MeterID, e.Start, e.End)
+		}
+	})
 	return days, err
 }
 
@@ -237,84 +253,6 @@ func (h history) MeanW(from, to time.Time) (meanW, coverage float64, err error) 
 	return h.shown.mean(h.loads, from, to)
 }
 
-// rowStart is the start of the first timeslot of the unbroken row that r is in
-// (domain.md 2.2, "back-to-back").
-func rowStart(r dispatch.Record, schedule *dispatch.Schedule) time.Time {
-	start := r.Start
-	all := schedule.All()
-	for i := len(all) - 1; i >= 0; i-- { // by start: one look backwards finds the whole row
-		o := &all[i]
-		end, ran := ranUntil(o)
-		if ran && o.MeterID == r.MeterID && o.Start.Before(start) && start.Sub(end) <= mergeGap {
-			start = o.Start
-		}
-	}
-	return start
-}
-
-// rowEnd is the end of the last timeslot of the unbroken row that r is in.
-func rowEnd(r dispatch.Record, schedule *dispatch.Schedule) time.Time {
-	last, _ := ranUntil(&r)
-	for _, o := range schedule.All() {
-		end, ran := ranUntil(&o)
-		if ran && o.MeterID == r.MeterID && end.After(last) && o.Start.Sub(last) <= mergeGap {
-			last = end
-		}
-	}
-	return last
-}
-
-// nextStart is the start of the meter's first timeslot after a time, zero where
-// there is none.
-func nextStart(meterID string, after time.Time, schedule *dispatch.Schedule) time.Time {
-	for _, o := range schedule.All() {
-		if _, ran := ranUntil(&o); ran && o.MeterID == meterID && o.Start.After(after) {
-			return o.Start
-		}
-	}
-	return time.Time{}
-}
-
-// ranUntil is when a timeslot ends or was cancelled, and whether it is or was
-// one that changes what the site draws.
-func ranUntil(o *dispatch.Record) (time.Time, bool) {
-	end := o.End
-	if o.Cancelled {
-		end = earlier(end, o.CancelledAt)
-	}
-	return end, end.After(o.Start) && o.Problem == "" && !o.IntegrationTest
-}
-
-// adjustmentWindow is the time before a timeslot whose load its reference is
-// measured by.
-func adjustmentWindow(m config.Meter) (from, to time.Duration) {
-	switch m.Reference {
-	case config.ByBaseline:
-		if p, ok := baseline.Preset(m.Baseline); ok {
-			return p.Before()
-		}
-		return evidenceWindow, 0
-	case config.Relative:
-		return evidenceWindow, 0
-	}
-	return 0, 0
-}
-
-// inAfterWindow tells whether the load now counts for the reference of a
-// timeslot that has ended.
-func inAfterWindow(m config.Meter, schedule *dispatch.Schedule, now time.Time) bool {
-	p, ok := baseline.Preset(m.Baseline)
-	if from, to := p.After(); ok && m.Reference == config.ByBaseline && to > 0 {
-		for _, o := range schedule.All() {
-			end, ran := ranUntil(&o)
-			if since := now.Sub(end); ran && o.MeterID == m.ID && since >= from && since < to {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // setBaseline keeps an estimate for a timeslot, with its event where that has
 // begun.
 func (es *events) setBaseline(r dispatch.Record, est *baseline.Estimate) {
@@ -340,22 +278,44 @@ func (es *events) hasBaseline(r dispatch.Record, row, now time.Time) bool {
 	return est.At(r.Start).OK && est.At(r.End.Add(-time.Second)).OK && (begun || est.MadeFor(r.Start, row))
 }
 
-// setAfter keeps the estimate of an event with the hours after its end.
-func (es *events) setAfter(r dispatch.Record, est *baseline.Estimate) {
+// setAfter keeps the estimate of an event that was made after its end, unless
+// all that is new about it is when it was made.
+func (es *events) setAfter(r dispatch.Record, est *baseline.Estimate, p baseline.Params) {
 	es.mu.Lock()
 	defer es.mu.Unlock()
-	if e := es.byID[r.EventID]; e != nil {
+	e := es.byID[r.EventID]
+	if e == nil {
+		return
+	}
+	old := e.BaselineAfter
+	if _, to := p.After(); old == nil && to == 0 {
+		old = e.Baseline
+	}
+	if old == nil || encodedApart(old) != encodedApart(est) {
 		e.BaselineAfter, e.changed, e.urgent = est, true, true
 	}
 }
 
-// lacksAfter tells whether an event was followed and has no estimate yet with
-// all the hours after its end.
-func (es *events) lacksAfter(r dispatch.Record) bool {
+// encodedApart is an estimate without the time up to which load was known.
+func encodedApart(e *baseline.Estimate) string {
+	c := *e
+	c.Known = time.Time{}
+	return encoded(&c)
+}
+
+// lacksAfter tells whether an event was followed and its estimate lacks hours
+// that the method goes by: those after its end, or some that were not measured.
+func (es *events) lacksAfter(r dispatch.Record, p baseline.Params) bool {
 	es.mu.Lock()
 	defer es.mu.Unlock()
 	e := es.byID[r.EventID]
-	return e != nil && e.Followed && (e.BaselineAfter == nil || e.BaselineAfter.Gaps)
+	if e == nil || !e.Followed {
+		return false
+	}
+	if _, to := p.After(); e.BaselineAfter == nil && to == 0 {
+		return e.Baseline != nil && e.Baseline.Gaps
+	}
+	return e.BaselineAfter == nil || e.BaselineAfter.Gaps
 }
 
 // all calls fn for every event that is stored, then for those in memory, which

@@ -11,6 +11,7 @@ import (
 
 	"nominald/dispatch"
 	"nominald/dispatch/baseline"
+	"nominald/dispatch/plan"
 	"nominald/drivers"
 	"nominald/gateway/config"
 	"nominald/gateway/loadlog"
@@ -28,6 +29,12 @@ const historiedMeter = "afce893d-ea68-487f-9f8c-778b1881f60a"
 
 func newHistoried(t *testing.T) *historied {
 	t.Helper()
+	return newHistoriedUntil(t, time.Hour)
+}
+
+// newHistoriedUntil is one whose load is known until so long before the timeslot.
+func newHistoriedUntil(t *testing.T, before time.Duration) *historied {
+	t.Helper()
 	st, _, err := store.Open(t.TempDir(), store.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +42,7 @@ func newHistoried(t *testing.T) *historied {
 	t.Cleanup(func() { st.Close() })
 	start := time.Date(2026, 7, 21, 17, 0, 0, 0, time.UTC)
 	loads := loadlog.New(loadlog.Options{Store: st})
-	for at := start.AddDate(0, 0, -16); at.Before(start.Add(-time.Hour)); at = at.Add(2 * time.Second) {
+	for at := start.AddDate(0, 0, -16); at.Before(start.Add(-before)); at = at.Add(2 * time.Second) {
 		w := 1000.0
 		if at.Day() == 20 {
 			w = 3000
@@ -55,6 +62,11 @@ func newHistoried(t *testing.T) *historied {
 		now: func() time.Time { return start.Add(-30 * time.Minute) }, tried: map[string]attempt{}}
 	h.schedule.Store(dispatch.NewSchedule([]dispatch.Record{h.slot}))
 	return h
+}
+
+// ev is the timeslot as the engine knows it.
+func (h *historied) ev() baseline.Event {
+	return baseline.Event{Start: h.slot.Start, End: h.slot.End, RowStart: h.slot.Start, RowEnd: h.slot.End}
 }
 
 // baselineW is what the planner is told of a timeslot that has begun.
@@ -130,7 +142,7 @@ func TestEventDaysAreAllThatWeShifted(t *testing.T) {
 		{"a submeter of the device that gave", config.Meter{ID: "fourth", Type: config.DeviceMeter, Reference: config.ByBaseline, MeasuredBy: "sub", Devices: []string{"wallbox"}},
 			map[string]bool{"2026-07-15": true, "2026-07-16": true}},
 	} {
-		got, err := h.eventDays(c.m, baseline.Event{})
+		got, err := h.eventDays(c.m, h.ev())
 		if err != nil || !maps.Equal(got, c.want) {
 			t.Errorf("%s: got %v, %v; want %v", c.what, got, err, c.want)
 		}
@@ -141,15 +153,26 @@ func TestBaselineOfARowLooksBeforeItsFirst(t *testing.T) {
 	h := newHistoried(t)
 	next := h.slot
 	next.EventID, next.Start, next.End = "b", h.slot.End, h.slot.End.Add(time.Hour)
-	s := dispatch.NewSchedule([]dispatch.Record{h.slot, next})
-	if got := rowStart(next, s); !got.Equal(h.slot.Start) {
+	runs := func(records ...dispatch.Record) []run {
+		return runsOf(h.slot.MeterID, dispatch.NewSchedule(records), plan.Policy{}, h.slot.Start.Add(-time.Hour), next.End)
+	}
+	if got := rowStart(next.Start, runs(h.slot, next)); !got.Equal(h.slot.Start) {
 		t.Errorf("row starts at %v, want %v", got, h.slot.Start)
 	}
 	gone := h.slot
 	gone.Cancelled, gone.CancelledAt = true, gone.Start.Add(-time.Hour)
-	s = dispatch.NewSchedule([]dispatch.Record{gone, next})
-	if got := rowStart(next, s); !got.Equal(next.Start) {
-		t.Errorf("after one that was cancelled ahead the row starts at %v, want %v", got, next.Start)
+	test := h.slot
+	test.CommunicationTest = true
+	for what, before := range map[string]dispatch.Record{"cancelled ahead": gone, "a test that is not carried out": test} {
+		if got := rowStart(next.Start, runs(before, next)); !got.Equal(next.Start) {
+			t.Errorf("after one that was %s the row starts at %v, want %v", what, got, next.Start)
+		}
+		if before.Start, before.End = next.End, next.End.Add(time.Hour); what == "cancelled ahead" {
+			before.CancelledAt = next.Start
+		}
+		if got := rowEnd(next.End, runs(before, next)); !got.Equal(next.End) {
+			t.Errorf("before one that was %s the row ends at %v, want %v", what, got, next.End)
+		}
 	}
 }
 
@@ -175,12 +198,12 @@ func TestHoursAfterATimeslotThatCount(t *testing.T) {
 	h := newHistoried(t)
 	m := config.Meter{ID: historiedMeter, Reference: config.ByBaseline, Baseline: "caiso-5-in-10"}
 	for after, want := range map[time.Duration]bool{0: false, 119 * time.Minute: false, 2 * time.Hour: true, 239 * time.Minute: true, 4 * time.Hour: false} {
-		if got := inAfterWindow(m, h.schedule.Load(), h.slot.End.Add(after)); got != want {
+		if got := inAfterWindow(m, h.schedule.Load(), plan.Policy{}, h.slot.End.Add(after)); got != want {
 			t.Errorf("%v after the end: counts %v, want %v", after, got, want)
 		}
 	}
 	m.Baseline = "caiso-10-in-10"
-	if inAfterWindow(m, h.schedule.Load(), h.slot.End.Add(3*time.Hour)) {
+	if inAfterWindow(m, h.schedule.Load(), plan.Policy{}, h.slot.End.Add(3*time.Hour)) {
 		t.Error("10-in-10 goes by no hour after the end")
 	}
 }
@@ -245,7 +268,7 @@ func TestEstimateAfterEndsAtTheNextTimeslot(t *testing.T) {
 	next := h.slot
 	next.EventID, next.Start, next.End = "b", h.slot.End.Add(3*time.Hour), h.slot.End.Add(4*time.Hour)
 	h.schedule.Store(dispatch.NewSchedule([]dispatch.Record{h.slot, next}))
-	if got := rowEnd(h.slot, h.schedule.Load()); !got.Equal(h.slot.End) {
+	if got := rowEnd(h.slot.End, runsOf(historiedMeter, h.schedule.Load(), plan.Policy{}, h.slot.Start, next.End)); !got.Equal(h.slot.End) {
 		t.Errorf("row ends at %v, want %v", got, h.slot.End)
 	}
 	h.round()
@@ -269,7 +292,7 @@ func TestEventDaysOfAZoneWithoutMidnight(t *testing.T) {
 	h.cfg.Site.Timezone = zone
 	start := time.Date(2026, 3, 7, 22, 0, 0, 0, zone)
 	h.events.byID["b"] = &event{EventID: "b", MeterID: historiedMeter, Start: start, End: start.Add(4 * time.Hour), Followed: true}
-	got, err := h.eventDays(h.cfg.Meters[0], baseline.Event{})
+	got, err := h.eventDays(h.cfg.Meters[0], h.ev())
 	if want := (map[string]bool{"2026-03-07": true, "2026-03-08": true}); err != nil || !maps.Equal(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}

@@ -31,15 +31,7 @@ func (e *event) book(md *plan.MeterDecision, devices []plan.Device, loadW driver
 	if !md.DeliveredW.OK && !loadW.OK {
 		return
 	}
-	iv := e.at(from)
-	if iv == nil {
-		e.Intervals = append(e.Intervals, interval{Start: intervalStart(from),
-			DeviceWh: map[string]float64{}, ReasonS: map[plan.Reason]float64{}})
-		iv = &e.Intervals[len(e.Intervals)-1]
-	}
-	if iv.DeviceWh == nil { // stored by a version that did not keep them
-		iv.DeviceWh, iv.ReasonS = map[string]float64{}, map[plan.Reason]float64{}
-	}
+	iv := e.interval(from)
 	if loadW.OK {
 		iv.LoadWh += loadW.V * d.Hours()
 		iv.LoadS += d.Seconds()
@@ -61,10 +53,34 @@ func (e *event) book(md *plan.MeterDecision, devices []plan.Device, loadW driver
 	}
 }
 
+// hold books a stretch of time in which an event was held back.
+func (e *event) hold(why plan.Reason, from time.Time, d time.Duration) {
+	e.ReasonS[why] += d.Seconds()
+	e.HeldS += d.Seconds()
+	e.interval(from).ReasonS[why] += d.Seconds()
+	e.changed = true
+}
+
+// interval is the settlement interval that holds t, begun where it was not.
+func (e *event) interval(t time.Time) *interval {
+	iv := e.at(t)
+	if iv == nil {
+		e.Intervals = append(e.Intervals, interval{Start: intervalStart(t)})
+		iv = &e.Intervals[len(e.Intervals)-1]
+	}
+	if iv.DeviceWh == nil { // new, or stored while there were none
+		iv.DeviceWh = map[string]float64{}
+	}
+	if iv.ReasonS == nil {
+		iv.ReasonS = map[plan.Reason]float64{}
+	}
+	return iv
+}
+
 // add books what was aimed for and delivered.
 func (iv *interval) add(md *plan.MeterDecision, d time.Duration) {
 	iv.TargetWh += md.TargetW * d.Hours()
-	iv.AskedWh += md.AskedW.Or(md.TargetW) * d.Hours()
+	iv.AskedWh += md.OwedW.Or(md.TargetW) * d.Hours()
 	iv.DeliveredWh += md.DeliveredW.V * d.Hours()
 	iv.Seconds += d.Seconds()
 	if md.Reference != plan.ByDevice && md.Reference != "" && md.BaselineW.OK {

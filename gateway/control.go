@@ -187,7 +187,7 @@ func (c *control) metersOf(site *plan.Point, now time.Time) []plan.Meter {
 		pm := plan.Meter{ID: m.ID, Device: m.Type == config.DeviceMeter,
 			Reference: plan.Reference(m.Reference), Devices: m.Devices}
 		pm.WindowFrom, pm.WindowTo = adjustmentWindow(m)
-		pm.InAfter = inAfterWindow(m, c.schedule.Load(), now)
+		pm.InAfter = inAfterWindow(m, c.schedule.Load(), policyOf(c.cfg.Policy), now)
 		switch {
 		case !pm.Device:
 			pm.Point = site

@@ -68,6 +68,7 @@ func TestSurvivesADeadAPIAndKill9(t *testing.T) {
 
 func startProcess(t *testing.T, w *world, binary string) *exec.Cmd {
 	t.Helper()
+	w.httpLn.Close()
 	cmd := exec.Command(binary, "run", "--config", w.path)
 	cmd.Stderr = t.Output()
 	if err := cmd.Start(); err != nil {

@@ -58,7 +58,7 @@ type event struct {
 type interval struct {
 	Start       time.Time `json:"start"`
 	TargetWh    float64   `json:"target_wh"` // aimed for while it was measured
-	AskedWh     float64   `json:"asked_wh"`  // what the timeslot itself asked for then
+	AskedWh     float64   `json:"asked_wh"`  // what of it the timeslot itself was owed then
 	DeliveredWh float64   `json:"delivered_wh"`
 	Seconds     float64   `json:"seconds"` // measured
 	// LoadWh is the meter's measured net energy over LoadS seconds; BaselineWh
@@ -91,10 +91,14 @@ func newEvents() *events {
 // are read from the store when somebody asks.
 const keptInMemory = 48 * time.Hour
 
+// keptUnfixed is how long after its end an event whose report is not fixed yet
+// stays: that is done when the clock is believed and the load log can be read.
+const keptUnfixed = 31 * 24 * time.Hour
+
 // restore takes a stored event over after a restart.
 func (es *events) restore(raw []byte, now time.Time) error {
 	e, err := decodeEvent(raw)
-	if err != nil || now.Sub(e.End) > keptInMemory {
+	if err != nil || e.old(now.Add(-keptInMemory)) {
 		return err
 	}
 	es.mu.Lock()
@@ -163,10 +167,8 @@ func (es *events) account(last plan.Decision, in plan.Input) {
 	}
 	for _, s := range last.Slots {
 		if e := es.byID[s.EventID]; e != nil && s.State == dispatch.Suppressed {
-			if _, d := e.overlap(last.Now, now); d > 0 {
-				e.ReasonS[s.Reason] += d.Seconds()
-				e.HeldS += d.Seconds()
-				e.changed = true
+			if from, d := e.overlap(last.Now, now); d > 0 {
+				e.hold(s.Reason, from, d)
 			}
 		}
 	}
@@ -278,7 +280,7 @@ func (es *events) open(r dispatch.Record, now time.Time, schedule *dispatch.Sche
 		if b, ok := schedule.Get(id); ok && b.Cancelled {
 			end = earlier(end, b.CancelledAt)
 		}
-		row := before.MeterID == r.MeterID && before.Start.Before(r.Start) &&
+		row := before.Followed && before.MeterID == r.MeterID && before.Start.Before(r.Start) &&
 			r.Start.Sub(end) <= mergeGap && now.Sub(end) <= mergeGap
 		if row && end.After(latest) {
 			latest = end
@@ -292,6 +294,11 @@ func (es *events) open(r dispatch.Record, now time.Time, schedule *dispatch.Sche
 	e.Baseline = es.estimates[r.EventID]
 	es.byID[r.EventID] = e
 	return e
+}
+
+// old tells whether an event that ended before then need not stay in memory.
+func (e *event) old(before time.Time) bool {
+	return e.End.Before(before) && (e.Frozen != nil || e.End.Before(before.Add(-keptUnfixed)))
 }
 
 // get returns a copy of an event.
@@ -348,7 +355,7 @@ func (es *events) forget(before time.Time) {
 	es.mu.Lock()
 	defer es.mu.Unlock()
 	for id, e := range es.byID {
-		if e.End.Before(before) && !e.changed {
+		if e.old(before) && !e.changed {
 			delete(es.byID, id)
 			delete(es.estimates, id)
 		}

@@ -127,7 +127,7 @@ func TestDeviceThatCanNotBeReleasedIsSaid(t *testing.T) {
 	w.award(time.Now().UTC().Add(-time.Second), time.Hour)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- Run(ctx, w.cfg, Options{}) }()
+	go func() { ended <- Run(ctx, w.cfg, Options{Listener: w.httpLn}) }()
 	w.await("the battery delivers", 20*time.Second, func() bool { return w.site.Truth().Devices["battery"].PowerW > 1000 })
 	w.site.Faults("battery").SetOffline(true)
 	cancel()

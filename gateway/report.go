@@ -25,7 +25,7 @@ func (g *Gateway) Report(eventID string) (status.Report, bool) {
 		return status.Report{}, false
 	}
 	p := g.reporter()
-	p.outranked = func(r *dispatch.Record) bool { return outranked(r, g.schedule.Load(), p.policy) }
+	p.schedule = g.schedule.Load()
 	return p.report(r, e, measured, g.clock.Now()), true
 }
 
@@ -34,19 +34,8 @@ type reporter struct {
 	policy plan.Policy
 	loads  measuredLoad     // nil: what the rounds booked is all there is
 	shown  map[string]shown // by meter id
-	// outranked tells whether another timeslot went before one; nil: none did.
-	outranked func(*dispatch.Record) bool
-}
-
-// outranked tells whether another timeslot of the meter ran at the same time and
-// ranks higher (domain.md 2.2, "overlap"): that one is owed.
-func outranked(r *dispatch.Record, schedule *dispatch.Schedule, p plan.Policy) bool {
-	w := func(r *dispatch.Record) float64 { return plan.Asked(r, p).V }
-	return slices.ContainsFunc(schedule.All(), func(o dispatch.Record) bool {
-		end, ran := ranUntil(&o)
-		return ran && o.MeterID == r.MeterID && o.EventID != r.EventID && o.Start.Before(r.End) && end.After(r.Start) &&
-			dispatch.Outranks(o, *r, w(&o), w(r))
-	})
+	// schedule is what other timeslots there were; nil: none.
+	schedule *dispatch.Schedule
 }
 
 func newReporter(cfg *config.Config, loads *loadlog.Log) reporter {
@@ -81,15 +70,10 @@ func (p reporter) report(r dispatch.Record, e event, measured bool, now time.Tim
 	}
 	rep.Reference = string(e.reference())
 	rep.Baseline, rep.BaselineAfter = usedBaseline(e), e.BaselineAfter
-	a := accountOf(r, e, now, p.policy)
+	rep.LoadChannel, rep.LoadNegated = p.shown[r.MeterID].name(), p.shown[r.MeterID].battery
+	a := accountOf(r, e, now, p.policy, p.outranked(&r))
 	a.loads, a.shown = p.loads, p.shown[r.MeterID]
 	a.fill(&rep)
-	rep.Devices = devicesOf(e.DeviceWh)
-	for reason, seconds := range e.ReasonS {
-		if reason != plan.OnTarget && reason != plan.Preparing {
-			rep.Shortfalls = append(rep.Shortfalls, shortfall(reason, seconds))
-		}
-	}
 	sort.Slice(rep.Shortfalls, func(i, j int) bool {
 		x, y := &rep.Shortfalls[i], &rep.Shortfalls[j]
 		return x.Minutes > y.Minutes || x.Minutes == y.Minutes && x.Reason < y.Reason
@@ -99,18 +83,11 @@ func (p reporter) report(r dispatch.Record, e event, measured bool, now time.Tim
 }
 
 // wouldFollow tells whether a timeslot that passed while this gateway was off
-// was to be carried out: it is owed in full. Where the policy goes by a state of
-// charge that nobody knows it is not.
+// was to be carried out for some of its time: that is owed in full.
 func (p reporter) wouldFollow(r *dispatch.Record) bool {
 	_, ours := p.shown[r.MeterID]
-	switch {
-	case !ours, r.Problem != "", r.IntegrationTest,
-		r.CommunicationTest && p.policy.CommunicationTest != plan.TestActuate,
-		r.Voluntary && p.policy.Voluntary != plan.VoluntaryFollow && !r.IsCapacityTest(),
-		p.policy.OnMissing == plan.MissingDrop && r.IsMissing():
-		return false
-	}
-	return p.outranked == nil || !p.outranked(r)
+	own := r.End.Sub(r.Start).Seconds() - p.outranked(r).seconds(r.Start, r.End)
+	return ours && runs(r, p.policy) && own > worthSayingS
 }
 
 // reference is what a timeslot is measured against: what its last round had,

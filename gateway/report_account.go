@@ -18,64 +18,102 @@ type account struct {
 	until time.Time
 	askW  float64 // 0 where it asks for the most there is, or for nothing
 	owed  bool    // it was to be carried out
+	away  spans   // when another timeslot went before it
 	loads measuredLoad
 	shown shown // where those have the meter's load
 }
 
-func accountOf(r dispatch.Record, e event, now time.Time, p plan.Policy) account {
-	a := account{r: r, e: e, from: later(r.Start, r.FirstSeen), until: earlier(r.End, now), owed: true}
+func accountOf(r dispatch.Record, e event, now time.Time, p plan.Policy, away spans) account {
+	a := account{r: r, e: e, from: later(r.Start, r.FirstSeen), until: earlier(r.End, now), owed: true, away: away}
 	if r.Cancelled {
 		a.until = earlier(a.until, r.CancelledAt)
 	}
 	if !e.Followed {
 		switch e.Suppressed {
 		case plan.OwnerStop, plan.ClockUntrusted:
+		case plan.HigherPriority: // for the time that is left of it
+			a.owed = len(away) > 0 && a.until.Sub(a.from).Seconds()-a.awayS(a.from, a.until) > worthSayingS
 		case "": // nobody was there to follow it: a power cut
 		default: // tests, and what the policy or a higher rank left out
 			a.owed = false
 		}
 	}
-	if ask := plan.Asked(&r, p); ask.OK && a.owed && !math.IsInf(ask.V, 0) {
-		a.askW = ask.V
+	if a.owed {
+		a.askW = plan.Owed(&r, p).Or(0)
 	}
 	return a
 }
 
-// targetWh is what was asked for between two times: as it was asked while it
-// was measured, and as it is asked now for the rest. Time in which nothing was
-// measured never makes the target smaller. Where more was measured than there
-// is, the timeslot has moved since: its mean counts.
-func (a account) targetWh(from, to time.Time, askedWh, seconds float64) float64 {
+// worthSayingS is how many seconds of a timeslot are worth a word.
+const worthSayingS = 2
+
+// awayS is for how many seconds of [from, to) another timeslot went before it.
+func (a account) awayS(from, to time.Time) float64 { return a.away.seconds(from, to) }
+
+// ownS is for how many seconds of [from, to) the timeslot was to be carried
+// out. Those in which it was, by the rounds, are its own whatever changed since.
+func (a account) ownS(from, to time.Time, booked float64) float64 {
 	length := to.Sub(from).Seconds()
-	if seconds > length {
-		return askedWh * length / seconds
+	return math.Max(length-a.awayS(from, to), math.Min(length, booked))
+}
+
+// targetWh is what was asked for in the timeslot's own seconds of a stretch: as
+// it was asked while it was measured, and as it is asked now for the rest. Time
+// in which nothing was measured never makes the target smaller. Where more was
+// measured than there is, the timeslot has moved since: its mean counts.
+func (a account) targetWh(own, askedWh, seconds float64) float64 {
+	if seconds > own {
+		return askedWh * own / seconds
 	}
-	return askedWh + a.askW*(length-seconds)/3600
+	return askedWh + a.askW*(own-seconds)/3600
 }
 
 // fill writes the account into a report. The ratio counts each interval only
 // as far as its target: beyond it nothing is made good elsewhere (domain.md 3),
 // and what was not measured counts as not delivered.
 func (a account) fill(rep *status.Report) {
-	rep.Intervals = a.rows()
-	length := a.until.Sub(a.from).Seconds()
-	if length <= 0 || !a.owed {
+	var rows []row
+	rep.Intervals, rows = nil, a.rows()
+	var t totals
+	for i := range rows {
+		rep.Intervals = append(rep.Intervals, rows[i].ReportInterval)
+		t.add(&rows[i])
+	}
+	a.fillParts(rep, rows)
+	if !a.from.Before(a.until) || !a.owed {
 		return
 	}
-	var t totals
-	for i := range rep.Intervals {
-		t.add(&rep.Intervals[i])
-	}
-	t.fill(rep, length)
-	var booked float64
-	for i := range a.e.Intervals {
-		booked += a.e.Intervals[i].Seconds
-	}
-	const worthSaying = 2 // s
-	if gap := length - math.Max(t.seconds, booked+a.e.HeldS); gap > worthSaying {
+	t.fill(rep)
+	if gap := t.own - math.Max(t.seconds, t.spoken); gap > worthSayingS {
 		rep.Shortfalls = append(rep.Shortfalls, shortfall(plan.NotMeasured, gap))
 	}
 	a.fillStart(rep)
+}
+
+// fillParts writes what each device gave, and for how long each reason held:
+// the sum of the rows, or what an early version booked of the whole.
+func (a account) fillParts(rep *status.Report, rows []row) {
+	devices, reasons := map[string]float64{}, map[plan.Reason]float64{}
+	for i := range rows {
+		for name, wh := range rows[i].deviceWh {
+			devices[name] += wh
+		}
+		for reason, s := range rows[i].reasonS {
+			reasons[reason] += s
+		}
+	}
+	if len(devices) == 0 {
+		devices = a.e.DeviceWh
+	}
+	if len(reasons) == 0 {
+		reasons = a.e.ReasonS
+	}
+	rep.Devices = devicesOf(devices)
+	for reason, seconds := range reasons {
+		if reason != plan.OnTarget && reason != plan.Preparing {
+			rep.Shortfalls = append(rep.Shortfalls, shortfall(reason, seconds))
+		}
+	}
 }
 
 // fillStart writes how it began.
@@ -90,7 +128,7 @@ func (a account) fillStart(rep *status.Report) {
 	}
 	first := earlier(a.r.Start.Add(firstMinutes), a.until).Sub(a.r.Start)
 	if f := &a.e.First; f.Seconds > 0 {
-		target := a.targetWh(a.r.Start, a.r.Start.Add(first), f.AskedWh, f.Seconds)
+		target := a.targetWh(a.ownS(a.r.Start, a.r.Start.Add(first), f.Seconds), f.AskedWh, f.Seconds)
 		rep.First = &status.ReportFirst{Minutes: first.Minutes(), TargetKWh: target / 1000, DeliveredKWh: f.DeliveredWh / 1000,
 			Coverage: math.Min(1, f.Seconds/first.Seconds())}
 	}
@@ -98,10 +136,12 @@ func (a account) fillStart(rep *status.Report) {
 
 // totals is the sum over intervals.
 type totals struct {
-	target, delivered, counted, paid, short, seconds float64
-	nominated, awarded, base, load, most             sum
-	worst                                            *status.ReportWorst
-	quality                                          string
+	target, delivered, counted, paid, short float64
+	own, seconds                            float64 // that were its own, and that were measured
+	spoken                                  float64 // of which the rounds said something
+	nominated, awarded, base, load, most    sum
+	worst                                   *status.ReportWorst
+	quality                                 string
 }
 
 // sum is unknown as soon as one part of it is.
@@ -126,14 +166,15 @@ func (s *sum) kwh() *float64 {
 	return &kwh
 }
 
-func (t *totals) add(row *status.ReportInterval) {
-	length := row.End.Sub(row.Start).Seconds()
+func (t *totals) add(row *row) {
+	t.own += row.ownS
+	t.spoken += row.spokenS
 	t.target += row.TargetWh
 	t.delivered += row.DeliveredWh
 	t.counted += math.Max(0, math.Min(row.DeliveredWh, row.TargetWh))
 	t.paid += row.PaidWh
 	t.short += row.ShortfallWh
-	t.seconds += row.Coverage * length
+	t.seconds += row.Coverage * row.ownS
 	t.nominated.add(row.NominatedWh)
 	t.awarded.add(row.AwardedWh)
 	t.most.add(row.CapWh)
@@ -145,7 +186,7 @@ func (t *totals) add(row *status.ReportInterval) {
 		t.quality = row.Quality
 	}
 	const tooShort = 60 // s: a sliver at the edge says nothing of the whole
-	if row.TargetWh <= 0 || length < tooShort {
+	if row.TargetWh <= 0 || row.ownS < tooShort {
 		return
 	}
 	if ratio := row.DeliveredWh / row.TargetWh; t.worst == nil || ratio < t.worst.Ratio {
@@ -153,8 +194,11 @@ func (t *totals) add(row *status.ReportInterval) {
 	}
 }
 
-func (t *totals) fill(rep *status.Report, length float64) {
-	rep.Coverage, rep.Quality, rep.Worst = math.Min(1, t.seconds/length), t.quality, t.worst
+func (t *totals) fill(rep *status.Report) {
+	rep.Quality, rep.Worst = t.quality, t.worst
+	if t.own > 0 {
+		rep.Coverage = math.Min(1, t.seconds/t.own)
+	}
 	rep.NominatedKWh, rep.AwardedKWh, rep.CapKWh = t.nominated.kwh(), t.awarded.kwh(), t.most.kwh()
 	if t.target > 0 {
 		kwh, ratio, short := t.target/1000, t.counted/t.target, t.short/1000

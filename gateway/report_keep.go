@@ -80,6 +80,7 @@ func (a *archivist) round() {
 	var ids []string
 	a.events.each(func(e *event) { ids = append(ids, e.EventID) })
 	schedule, now := a.schedule.Load(), a.now()
+	a.reporter.schedule = schedule
 	for _, id := range ids {
 		r, known := schedule.Get(id)
 		e, held := a.events.get(id)

@@ -52,47 +52,58 @@ func qualityRank(q string) int {
 	return 2
 }
 
+// row is an interval of a report with what its sums go by.
+type row struct {
+	status.ReportInterval
+	ownS     float64 // seconds in which the timeslot was to be carried out
+	spokenS  float64 // of those, what the rounds booked or held back
+	deviceWh map[string]float64
+	reasonS  map[plan.Reason]float64
+}
+
 // rows are the settlement intervals of a timeslot so far. One that is owed has
 // all of them, also those in which nothing was measured.
-func (a account) rows() []status.ReportInterval {
-	var out []status.ReportInterval
+func (a account) rows() []row {
+	var out []row
 	if !a.from.Before(a.until) {
 		return nil
 	}
 	minutes := a.minuteQualities()
 	for at := intervalStart(a.from); at.Before(a.until); at = at.Add(plan.SettlementInterval) {
 		booked := a.e.at(at)
-		if booked == nil && !a.owed {
+		if !a.owed && (booked == nil || booked.Seconds == 0 && booked.LoadS == 0) {
 			continue
 		}
 		if booked == nil {
 			booked = &interval{Start: at}
 		}
 		from, to := later(at, a.from), earlier(at.Add(plan.SettlementInterval), a.until)
-		out = append(out, a.row(booked, from, to, minutes))
+		if own := a.ownS(from, to, booked.Seconds); own >= 1 {
+			out = append(out, a.row(booked, from, to, own, minutes))
+		}
 	}
 	return out
 }
 
-// row works out one interval.
-func (a account) row(iv *interval, from, to time.Time, minutes map[int64]string) status.ReportInterval {
-	length := to.Sub(from).Seconds()
-	hours := length / 3600
-	row := status.ReportInterval{Start: from, End: to, TargetWh: a.targetWh(from, to, iv.AskedWh, iv.Seconds),
+// row works out one interval, of which so many seconds are the timeslot's own.
+func (a account) row(iv *interval, from, to time.Time, own float64, minutes map[int64]string) row {
+	hours := own / 3600
+	row := a.parts(iv, from, to, own)
+	row.ReportInterval = status.ReportInterval{Start: from, End: to, TargetWh: a.targetWh(own, iv.AskedWh, iv.Seconds),
 		NominatedKW: a.r.NominationKW, AwardedKW: a.r.EnergyKW,
 		NominatedWh: whOf(a.r.NominationKW, hours), AwardedWh: whOf(a.r.EnergyKW, hours),
-		Devices: devicesOf(iv.DeviceWh)}
+		Devices: devicesOf(row.deviceWh)}
 	row.TargetKW = row.TargetWh / hours / 1000
-	m := a.measure(iv, from, to)
+	m := a.measure(iv, from, to, own)
 	row.Reference = string(m.reference)
-	row.Coverage = math.Min(1, m.seconds/length)
+	row.Coverage = math.Min(1, m.seconds/own)
 	if m.seconds > 0 {
 		kw := m.deliveredW / 1000
 		row.DeliveredKW, row.DeliveredWh = &kw, m.deliveredW*m.seconds/3600
 	}
 	row.LoadKW, row.LoadWh = powerAndEnergy(m.loadW, m.loadS)
 	row.BaselineKW, row.BaselineWh = powerAndEnergy(m.baselineW, m.loadS)
-	row.CapWh = a.capWh(&row, iv, hours)
+	row.CapWh = a.capWh(&row, hours)
 	row.PaidWh = math.Max(0, row.DeliveredWh)
 	if row.CapWh != nil {
 		row.PaidWh = math.Min(row.PaidWh, *row.CapWh)
@@ -108,6 +119,29 @@ func (a account) row(iv *interval, from, to time.Time, minutes map[int64]string)
 	return row
 }
 
+// parts is what devices gave and what reasons held in an interval. Where more
+// was booked than is left of it, the timeslot was cut short: the mean counts.
+func (a account) parts(iv *interval, from, to time.Time, own float64) row {
+	r := row{ownS: own, deviceWh: map[string]float64{}, reasonS: map[plan.Reason]float64{}}
+	part := 1.0
+	if iv.Seconds > own {
+		part = own / iv.Seconds
+	}
+	for name, wh := range iv.DeviceWh {
+		r.deviceWh[name] = wh * part
+	}
+	var all float64
+	for _, s := range iv.ReasonS {
+		all += s
+	}
+	part = math.Min(1, to.Sub(from).Seconds()/math.Max(1, all))
+	for reason, s := range iv.ReasonS {
+		r.reasonS[reason] = s * part
+	}
+	r.spokenS = math.Min(own, math.Max(iv.Seconds, (all-iv.ReasonS[plan.HigherPriority])*part))
+	return r
+}
+
 // measure is what is known of an interval: means in W, and for how many
 // seconds.
 type measure struct {
@@ -121,20 +155,22 @@ type measure struct {
 // measure takes baseline less load where there is a baseline to compare with
 // (domain.md 3, perf = B - L). For the seconds whose load is not known, and
 // where there is no baseline, it is what the devices were seen to give.
-func (a account) measure(iv *interval, from, to time.Time) measure {
+func (a account) measure(iv *interval, from, to time.Time, own float64) measure {
 	m := measure{reference: a.referenceOf(iv)}
-	m.loadW, m.loadS = a.load(iv, from, to)
+	m.loadW, m.loadS = a.load(iv, from, to, own)
 	switch m.reference {
 	case plan.ByBaseline:
 		m.baselineW = meanBaseline(settledBy(a.e), from, to)
 	case plan.Relative:
-		if iv.LevelS > 0 {
+		// In an hour that level has faded, and the devices' own power counts: what
+		// the rounds had of such an interval is a mean of both.
+		if iv.LevelS > 0 && iv.LevelS >= asGoodAsWhole*iv.LoadS {
 			m.baselineW = drivers.Some(iv.BaselineWh / iv.LevelS * 3600)
 		}
 	}
 	if m.baselineW.OK && m.loadW.OK && m.loadS > 0 {
 		m.deliveredW, m.seconds = m.baselineW.V-m.loadW.V, m.loadS
-		m.addDevices(iv, to.Sub(from).Seconds())
+		m.addDevices(iv, own)
 		return m
 	}
 	m.baselineW = drivers.Opt{}
@@ -142,7 +178,7 @@ func (a account) measure(iv *interval, from, to time.Time) measure {
 		if iv.LevelS == 0 && a.e.notesLevels() {
 			m.reference = plan.ByDevice // its rounds went by the devices, and the log knows no more
 		}
-		m.deliveredW, m.seconds = iv.DeliveredWh/iv.Seconds*3600, math.Min(iv.Seconds, to.Sub(from).Seconds())
+		m.deliveredW, m.seconds = iv.DeliveredWh/iv.Seconds*3600, math.Min(iv.Seconds, own)
 	}
 	return m
 }
@@ -184,23 +220,28 @@ func (a account) referenceOf(iv *interval) plan.Reference {
 // load is the mean net load of an interval and for how long it is known. What
 // the rounds booked is exact at the edges of a timeslot, where the log has
 // whole minutes; the log knows more where rounds are missing.
-func (a account) load(iv *interval, from, to time.Time) (drivers.Opt, float64) {
+func (a account) load(iv *interval, from, to time.Time, own float64) (drivers.Opt, float64) {
 	length := to.Sub(from).Seconds()
 	var w drivers.Opt
 	if iv.LoadS > 0 {
 		w = drivers.Some(iv.LoadWh / iv.LoadS * 3600)
 	}
-	const asGoodAsWhole = 0.99
-	if iv.LoadS >= asGoodAsWhole*length || a.loads == nil {
-		return w, math.Min(iv.LoadS, length)
+	// The log does not know which of two timeslots a load was drawn under.
+	shared := own < asGoodAsWhole*length
+	if iv.LoadS >= asGoodAsWhole*own || a.loads == nil || shared {
+		return w, math.Min(iv.LoadS, own)
 	}
 	// An error here is shown as a gap: the log reports its own troubles.
 	mean, coverage, err := a.shown.mean(a.loads, from, to)
 	if err != nil || coverage*length <= iv.LoadS {
-		return w, math.Min(iv.LoadS, length)
+		return w, math.Min(iv.LoadS, own)
 	}
-	return drivers.Some(mean), coverage * length
+	return drivers.Some(mean), math.Min(coverage*length, own)
 }
+
+// asGoodAsWhole is the share of a stretch of time from which on what is known of
+// it stands for all of it.
+const asGoodAsWhole = 0.99
 
 // meanBaseline is the mean of an estimate over a stretch of time, exact over
 // the edges of its own grid; unknown where it does not cover all of it.
@@ -228,10 +269,10 @@ func meanBaseline(e *baseline.Estimate, from, to time.Time) drivers.Opt {
 // capWh is the most that the timeslot's cap lets count in an interval (domain.md
 // 2.2 and 3), nil where it sets no limit or what it depends on is not known.
 // Beyond zero site load nothing counts: that is the load there would have been.
-func (a account) capWh(row *status.ReportInterval, iv *interval, hours float64) *float64 {
+func (a account) capWh(row *row, hours float64) *float64 {
 	switch {
 	case a.r.Cap == dispatch.UpToSiteLoad && a.shown.ofDevice():
-		return a.siteWh(row, iv)
+		return a.siteWh(row, hours)
 	case a.r.Cap == dispatch.UpToSiteLoad && row.BaselineKW != nil: // also where its load is known for a part
 		most := math.Max(0, *row.BaselineKW*1000*row.Coverage*hours)
 		return &most
@@ -248,7 +289,7 @@ func (a account) capWh(row *status.ReportInterval, iv *interval, hours float64) 
 
 // siteWh is the load of the site in an interval as it would have been, where
 // the row has a device's; nil where it is not known.
-func (a account) siteWh(row *status.ReportInterval, iv *interval) *float64 {
+func (a account) siteWh(row *row, hours float64) *float64 {
 	if a.loads == nil {
 		return nil
 	}
@@ -256,8 +297,8 @@ func (a account) siteWh(row *status.ReportInterval, iv *interval) *float64 {
 	if err != nil || coverage <= 0 {
 		return nil
 	}
-	wh := mean * coverage * row.End.Sub(row.Start).Hours()
-	for _, given := range iv.DeviceWh {
+	wh := mean * coverage * hours
+	for _, given := range row.deviceWh {
 		wh += given
 	}
 	most := math.Max(0, wh)

@@ -127,7 +127,7 @@ func (c *computation) readToday(windows []Window) error {
 	if early {
 		c.note("hours of the day that it goes by had not passed when it was estimated")
 	}
-	if c.gaps = gap; gap {
+	if c.gaps = c.gaps || gap; gap {
 		c.note("hours of the day that it goes by were not measured in full")
 	}
 	if shifted {
@@ -169,6 +169,7 @@ type hour struct {
 func (c *computation) readMatch() error {
 	l := c.ev.RowStart.In(c.zone)
 	begin := time.Date(l.Year(), l.Month(), l.Day(), 0, 0, 0, 0, c.zone)
+	var gap bool
 	for _, s := range cut(begin, midnightAfter(l), time.Hour) {
 		if s.to.After(c.ev.RowStart.Add(-matchGap)) && s.from.Before(c.ev.RowEnd.Add(matchGap)) {
 			continue
@@ -177,9 +178,16 @@ func (c *computation) readMatch() error {
 		if err != nil {
 			return err
 		}
-		if covered >= c.Coverage && !c.wasShifted(s) {
+		switch {
+		case c.wasShifted(s):
+		case covered >= c.Coverage:
 			c.match = append(c.match, hour{s, w})
+		case !s.to.After(c.ev.Known):
+			gap = true
 		}
+	}
+	if c.gaps = c.gaps || gap; gap {
+		c.note("hours of the day that like days are found by were not measured in full")
 	}
 	switch {
 	case len(c.match) == 0:

@@ -51,6 +51,8 @@ type MeterDecision struct {
 	// the most that the site can give. TargetW may be more, where a timeslot
 	// that ranks lower raises it.
 	AskedW drivers.Opt `json:"asked_w"`
+	// OwedW is what of that is owed: see Owed.
+	OwedW drivers.Opt `json:"-"`
 	// TargetW is what this round aims for after the caps and limits.
 	TargetW float64 `json:"target_w"`
 	// PlannedW is what the devices are expected to give together.

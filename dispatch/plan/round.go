@@ -133,6 +133,7 @@ func (rd *round) serve(d demand) {
 	if !math.IsInf(d.wantW, 0) {
 		md.AskedW = drivers.Some(d.wantW)
 	}
+	md.OwedW = Owed(d.rec, rd.in.Policy)
 	if !math.IsInf(wantW, 0) {
 		md.TargetW = wantW
 	}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"math"
 	"testing"
 	"time"
@@ -141,23 +142,28 @@ func TestCapsAndBasis(t *testing.T) {
 		cap                dispatch.Cap
 		basis              string
 		want               float64 // +Inf: all
+		owed               float64 // 0: as want
 	}{
-		"energy below nomination":                {kw(8), kw(10), dispatch.UpToSiteLoad, BasisEnergy, 8000},
-		"basis nomination":                       {kw(8), kw(10), dispatch.UpToSiteLoad, BasisNomination, 10000},
-		"basis max-paid, up to nomination":       {kw(8), kw(10), dispatch.UpToNomination, BasisMaxPaid, 10000},
-		"basis max-paid, up to site load":        {kw(8), kw(10), dispatch.UpToSiteLoad, BasisMaxPaid, math.Inf(1)},
-		"null energy, up to nomination":          {nil, kw(10), dispatch.UpToNomination, BasisEnergy, 10000},
-		"null energy, exports":                   {nil, kw(10), dispatch.GridExportsAllowed, BasisEnergy, math.Inf(1)},
-		"energy above nomination is clamped":     {kw(12), kw(10), dispatch.UpToNomination, BasisEnergy, 10000},
-		"energy above nomination, exports":       {kw(12), kw(10), dispatch.GridExportsAllowed, BasisEnergy, 12000},
-		"no nomination":                          {kw(8), nil, dispatch.UpToNomination, BasisNomination, 8000},
-		"unknown cap is taken as the narrowest":  {kw(12), kw(10), "up-to-the-moon", BasisEnergy, 10000},
-		"both null under an unknown cap: as all": {nil, nil, "up-to-the-moon", BasisEnergy, math.Inf(1)},
+		"energy below nomination":                {kw(8), kw(10), dispatch.UpToSiteLoad, BasisEnergy, 8000, 0},
+		"basis nomination":                       {kw(8), kw(10), dispatch.UpToSiteLoad, BasisNomination, 10000, 0},
+		"basis max-paid, up to nomination":       {kw(8), kw(10), dispatch.UpToNomination, BasisMaxPaid, 10000, 8000},
+		"basis max-paid, up to site load":        {kw(8), kw(10), dispatch.UpToSiteLoad, BasisMaxPaid, math.Inf(1), 8000},
+		"null energy, up to nomination":          {nil, kw(10), dispatch.UpToNomination, BasisEnergy, 10000, 0},
+		"null energy, exports":                   {nil, kw(10), dispatch.GridExportsAllowed, BasisEnergy, math.Inf(1), 0},
+		"energy above nomination is clamped":     {kw(12), kw(10), dispatch.UpToNomination, BasisEnergy, 10000, 0},
+		"energy above nomination, exports":       {kw(12), kw(10), dispatch.GridExportsAllowed, BasisEnergy, 12000, 0},
+		"no nomination":                          {kw(8), nil, dispatch.UpToNomination, BasisNomination, 8000, 0},
+		"unknown cap is taken as the narrowest":  {kw(12), kw(10), "up-to-the-moon", BasisEnergy, 10000, 0},
+		"both null under an unknown cap: as all": {nil, nil, "up-to-the-moon", BasisEnergy, math.Inf(1), 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := slot(func(r *dispatch.Record) { r.EnergyKW, r.NominationKW, r.Cap = tc.energy, tc.nomination, tc.cap })
 			if got := asked(&r, tc.basis); got != tc.want {
 				t.Errorf("got %v, want %v", math.Min(got, huge), math.Min(tc.want, huge))
+			}
+			want := cmp.Or(tc.owed, tc.want)
+			if got := Owed(&r, Policy{Basis: tc.basis}); got.OK == math.IsInf(want, 0) || got.OK && got.V != want {
+				t.Errorf("owed %v, want %v", got, want)
 			}
 		})
 	}

@@ -14,6 +14,19 @@ const wattsPerKW = 1000
 // most that the site can give.
 func Asked(r *dispatch.Record, p Policy) drivers.Opt { return drivers.Some(asked(r, p.Basis)) }
 
+// Owed returns what a timeslot holds the site to in W, unknown where that is the
+// most that it can give. Under max-paid more is given than is owed.
+func Owed(r *dispatch.Record, p Policy) drivers.Opt {
+	basis := p.Basis
+	if basis == BasisMaxPaid {
+		basis = BasisEnergy
+	}
+	if w := asked(r, basis); !math.IsInf(w, 0) {
+		return drivers.Some(w)
+	}
+	return drivers.Opt{}
+}
+
 // asked returns what a timeslot asks for in W after cap and basis, or +Inf for
 // "the most that the site can give". The rules are the rows energy_kw and the
 // three caps of domain.md 2.2.

@@ -59,7 +59,11 @@ type Report struct {
 	// BaselineAfter is that of a method which also goes by hours after the end;
 	// absent until they have passed. Then the report counts by it.
 	BaselineAfter *baseline.Estimate `json:"baseline_after,omitempty"`
-	Intervals     []ReportInterval   `json:"intervals"`
+	// LoadChannel is where the load log has the load that counts; with
+	// LoadNegated it has what comes out of it, as of a battery.
+	LoadChannel string           `json:"load_channel,omitempty"`
+	LoadNegated bool             `json:"load_negated,omitempty"`
+	Intervals   []ReportInterval `json:"intervals"`
 	// Worst is the interval with the lowest ratio.
 	Worst *ReportWorst `json:"worst_interval,omitempty"`
 	// First is the first minutes after the start.

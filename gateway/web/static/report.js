@@ -151,7 +151,8 @@ async function get(at) {
 // intervals' means stand in for it.
 async function minuteLoad() {
   const rows = (await get(`../api/v1/load?${new URLSearchParams({ from: report.start, to: report.end, step: "60" })}`)).rows;
-  load = rows.filter((row) => row.channel === "site" && known(row.mean_w)).map((row) => ({ t: Date.parse(row.t) + 30e3, kw: row.mean_w / 1000 }))
+  const channel = report.load_channel || "site", sign = report.load_negated ? -1 : 1;
+  load = rows.filter((row) => row.channel === channel && known(row.mean_w)).map((row) => ({ t: Date.parse(row.t) + 30e3, kw: sign * row.mean_w / 1000 }))
     .filter((p) => p.t < Date.parse(report.end));
   draw();
 }
