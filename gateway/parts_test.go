@@ -112,13 +112,18 @@ func TestRowOfTimeslotsKeepsTheEvidenceOfItsFirst(t *testing.T) {
 		return e
 	}
 	es, s := newEvents(), dispatch.NewSchedule([]dispatch.Record{first, next})
-	es.byID["a"] = &event{EventID: "a", MeterID: "m", Start: first.Start, End: first.End, PreLoadW: drivers.Some(6000), PreStart: start}
+	es.byID["a"] = &event{EventID: "a", MeterID: "m", Start: first.Start, End: first.End, Followed: true, PreLoadW: drivers.Some(6000), PreStart: start}
 	if e := follow(es, s, "b", next.Start); e.PreLoadW.V != 6000 || !e.PreStart.Equal(start) {
 		t.Errorf("back to back: %+v, want the evidence of the first", e)
 	}
+	es = newEvents()
+	es.byID["a"] = &event{EventID: "a", MeterID: "m", Start: first.Start, End: first.End, Suppressed: plan.CommTest, PreLoadW: drivers.Some(6000), PreStart: start}
+	if e := follow(es, s, "b", next.Start); e.PreLoadW.V != 1 || !e.PreStart.Equal(next.Start) {
+		t.Errorf("after a test that was not carried out: %+v, want evidence of its own", e)
+	}
 	first.Cancelled, first.CancelledAt = true, start.Add(10*time.Minute)
 	es, s = newEvents(), dispatch.NewSchedule([]dispatch.Record{first, next})
-	es.byID["a"] = &event{EventID: "a", MeterID: "m", Start: first.Start, End: first.End, PreLoadW: drivers.Some(6000), PreStart: start}
+	es.byID["a"] = &event{EventID: "a", MeterID: "m", Start: first.Start, End: first.End, Followed: true, PreLoadW: drivers.Some(6000), PreStart: start}
 	if e := follow(es, s, "b", next.Start); e.PreLoadW.V != 1 {
 		t.Errorf("after one that was cancelled long ago: %+v, want evidence of its own", e)
 	}
