@@ -128,9 +128,10 @@ func (a account) fillStart(rep *status.Report) {
 	}
 	first := earlier(a.r.Start.Add(firstMinutes), a.until).Sub(a.r.Start)
 	if f := &a.e.First; f.Seconds > 0 {
-		target := a.targetWh(a.ownS(a.r.Start, a.r.Start.Add(first), f.Seconds), f.AskedWh, f.Seconds)
+		own := a.ownS(a.r.Start, a.r.Start.Add(first), f.Seconds)
+		target := a.targetWh(own, f.AskedWh, f.Seconds)
 		rep.First = &status.ReportFirst{Minutes: first.Minutes(), TargetKWh: target / 1000, DeliveredKWh: f.DeliveredWh / 1000,
-			Coverage: math.Min(1, f.Seconds/first.Seconds())}
+			Coverage: math.Min(1, f.Seconds/own)}
 	}
 }
 

@@ -57,6 +57,22 @@ func TestReportOfAnOverlapIsForItsOwnTime(t *testing.T) {
 	}
 }
 
+// In what is left of its time it was short of power: that is the cause, however
+// long the other one ran.
+func TestReportOfAnOverlapNamesItsOwnCause(t *testing.T) {
+	r := halfHour(func(r *dispatch.Record) { r.End, r.Priority = r.Start.Add(15*time.Minute), 3 })
+	reasons := map[plan.Reason]float64{plan.HigherPriority: 600, plan.ShortOfPower: 300}
+	e := event{Followed: true, Reference: plan.ByDevice, ReasonS: reasons, HeldS: 600, First: interval{AskedWh: 4000.0 / 12, DeliveredWh: 100, Seconds: 300},
+		Intervals: []interval{{Start: r.Start, AskedWh: 4000.0 / 12, DeliveredWh: 100, Seconds: 300, ReasonS: reasons}}}
+	rep := overlapping(r, within("f", 2, 5*time.Minute, 15*time.Minute)).report(r, e, true, r.End)
+	if row := rep.Intervals[0]; row.Cause != string(plan.ShortOfPower) || rep.Verdict != "Short by 0.23 kWh: 30.0 % of 0.33 kWh, mostly short-of-power (5 min)." {
+		t.Errorf("cause %q, verdict %q; want short of power in both", row.Cause, rep.Verdict)
+	}
+	if rep.First.Coverage != 1 || !approx(&rep.First.TargetKWh, 1.0/3) {
+		t.Errorf("first minutes %+v, want all five", rep.First)
+	}
+}
+
 // Of a timeslot that nobody followed all is owed but what another one took.
 func TestReportOfAMissedTimeslotOwesWhatNoOtherTook(t *testing.T) {
 	r := halfHour(func(r *dispatch.Record) { r.Priority = 3 })

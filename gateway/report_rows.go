@@ -114,7 +114,7 @@ func (a account) row(iv *interval, from, to time.Time, own float64, minutes map[
 	row.Quality = qualityOf(row.Coverage, from, to, minutes)
 	const worthSaying = 0.001 // of the target
 	if row.ShortfallWh > worthSaying*row.TargetWh {
-		row.Cause, row.CauseText = causeOf(iv, row.Coverage)
+		row.Cause, row.CauseText = causeOf(row.reasonS, row.Coverage)
 	}
 	return row
 }
@@ -360,12 +360,13 @@ func qualityOf(coverage float64, from, to time.Time, minutes map[int64]string) s
 }
 
 // causeOf is the reason that held longest in an interval, of those for which
-// less was given than asked; empty where none did.
-func causeOf(iv *interval, coverage float64) (code, text string) {
+// less was given than asked; empty where none did. Another timeslot's time is not
+// owed, so that its rank is none.
+func causeOf(reasonS map[plan.Reason]float64, coverage float64) (code, text string) {
 	var longest float64
 	reason := plan.Reason("")
-	for r, s := range iv.ReasonS {
-		if r == plan.OnTarget || r == plan.Preparing || s < longest || s == longest && r > reason {
+	for r, s := range reasonS {
+		if r == plan.OnTarget || r == plan.Preparing || r == plan.HigherPriority || s < longest || s == longest && r > reason {
 			continue
 		}
 		longest, reason = s, r

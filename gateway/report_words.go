@@ -83,8 +83,10 @@ func sentence(r *status.Report) string {
 		return fmt.Sprintf("Target met: %.1f %% of %.2f kWh.", 100**r.Ratio, *r.TargetKWh)
 	}
 	text := fmt.Sprintf("Short by %.2f kWh: %.1f %% of %.2f kWh", *r.ShortfallKWh, 100**r.Ratio, *r.TargetKWh)
-	if len(r.Shortfalls) > 0 {
-		text += fmt.Sprintf(", mostly %s (%s)", r.Shortfalls[0].Reason, forHowLong(r.Shortfalls[0].Minutes))
+	for _, s := range r.Shortfalls { // by their minutes; what another timeslot took is not short
+		if s.Reason != string(plan.HigherPriority) {
+			return text + fmt.Sprintf(", mostly %s (%s).", s.Reason, forHowLong(s.Minutes))
+		}
 	}
 	return text + "."
 }
