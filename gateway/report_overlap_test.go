@@ -8,6 +8,7 @@ import (
 	"nominald/dispatch"
 	"nominald/dispatch/plan"
 	"nominald/drivers"
+	"nominald/gateway/config"
 	"nominald/gateway/status"
 )
 
@@ -70,6 +71,46 @@ func TestReportOfAnOverlapNamesItsOwnCause(t *testing.T) {
 	}
 	if rep.First.Coverage != 1 || !approx(&rep.First.TargetKWh, 1.0/3) {
 		t.Errorf("first minutes %+v, want all five", rep.First)
+	}
+}
+
+// Two timeslots of one meter overlap for 20 minutes, by the real control on the
+// simulated plant: each is owed its own time, and both together are credited
+// with what truly flowed, once.
+func TestReportsOfAnOverlapAgreeWithTheTruth(t *testing.T) {
+	begin := time.Date(2026, 7, 21, 23, 0, 0, 0, time.UTC)
+	for _, ref := range []config.Reference{config.ByDevice, config.ByBaseline} {
+		s := newTrueSite(t, begin, ref, 1)
+		low := anHour(begin, 3)
+		low.End, low.Priority = low.Start.Add(40*time.Minute), 3
+		high := anHour(begin, 2)
+		high.EventID, high.Start = "f", low.Start.Add(20*time.Minute)
+		high.End = high.Start.Add(40 * time.Minute)
+		whole := low
+		whole.End = high.End
+		est := risingBaseline(whole)
+		s.stepped.SetSchedule([]dispatch.Record{low, high})
+		if ref == config.ByBaseline {
+			s.stepped.SetBaseline(low, est)
+			s.stepped.SetBaseline(high, est)
+		}
+		s.run(high.Start.Add(10 * time.Minute))
+		if err := s.stepped.Restart(); err != nil {
+			t.Fatal(err)
+		}
+		s.run(high.End.Add(3 * time.Minute))
+		for _, c := range []struct {
+			r        dispatch.Record
+			from, to time.Time
+		}{{low, low.Start, high.Start}, {high, high.Start, high.End}} {
+			rep := s.report(c.r)
+			netWh, giveWh := s.truth(c.from, c.to)
+			if ref == config.ByBaseline {
+				giveWh = risingWh(est, c.from, c.to) - netWh
+			}
+			near(t, c.r.EventID+" delivered", *rep.DeliveredKWh*1000, giveWh, withinTruth)
+			near(t, c.r.EventID+" target", *rep.TargetKWh*1000, *c.r.EnergyKW*1000*c.to.Sub(c.from).Hours(), 1e-6)
+		}
 	}
 }
 

@@ -123,7 +123,9 @@ func (s *trueSite) report(r dispatch.Record) status.Report {
 	if !ok {
 		s.t.Fatalf("timeslot %s has no event", r.EventID)
 	}
-	return newReporter(s.stepped.opts.Config, s.stepped.control.loads).report(r, e, true, s.now)
+	p := newReporter(s.stepped.opts.Config, s.stepped.control.loads)
+	p.schedule = s.stepped.schedule.Load()
+	return p.report(r, e, true, s.now)
 }
 
 // TestReportOfAWrongMeterIsNotTheTruth: a meter that shows 2 % too much is noticed, so
