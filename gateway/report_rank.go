@@ -45,12 +45,17 @@ func (ss spans) seconds(from, to time.Time) float64 {
 // 2.2, "overlap"): what the site did then is owed to that one.
 func (p reporter) outranked(r *dispatch.Record) spans {
 	var out []span
-	for _, o := range p.schedule.All() {
-		if o.MeterID != r.MeterID || o.EventID == r.EventID || !o.Start.Before(r.End) {
+	all := p.schedule.All()
+	for i := range all {
+		o := &all[i]
+		if !o.Start.Before(r.End) {
+			break // by start
+		}
+		if o.MeterID != r.MeterID || o.EventID == r.EventID || !o.End.After(r.Start) {
 			continue
 		}
-		end, ran := ranUntil(&o, p.policy)
-		if ran && end.After(r.Start) && dispatch.Outranks(o, *r, plan.Asked(&o, p.policy).V, plan.Asked(r, p.policy).V) {
+		end, ran := ranUntil(o, p.policy)
+		if ran && end.After(r.Start) && dispatch.Outranks(*o, *r, plan.Asked(o, p.policy).V, plan.Asked(r, p.policy).V) {
 			out = append(out, span{later(o.Start, o.FirstSeen), end})
 		}
 	}
