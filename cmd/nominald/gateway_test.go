@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -59,9 +60,12 @@ func (s *site) Report(event string) (status.Report, bool) {
 func (s *site) Stop(string) error   { s.stopped.Store(true); return nil }
 func (s *site) Resume(string) error { s.stopped.Store(false); return nil }
 
-func (s *site) Load(from, _ time.Time, step time.Duration, _ []string, emit func(status.LoadRow) error) error {
+func (s *site) Load(from, _ time.Time, step time.Duration, channels []string, emit func(status.LoadRow) error) error {
 	if step == 7*time.Second {
 		return errors.New("disk is gone")
+	}
+	if len(channels) > 0 && !slices.Contains(channels, "site") {
+		return nil
 	}
 	return emit(status.LoadRow{T: from.Truncate(time.Minute), Channel: "site", MeanW: ptr(1234.0), MinW: ptr(-5.0), MaxW: ptr(2000.0), Wh: ptr(20.5), Quality: "measured"})
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -124,7 +125,11 @@ func showLoad(ctx context.Context, c *client, w io.Writer, q url.Values) error {
 	at := newClock(site.Site.Timezone)
 	t := newTable(w)
 	if len(l.Rows) == 0 {
-		t.line("nothing was measured in this time")
+		text := "nothing was measured in this time"
+		if asked := q["channel"]; len(asked) > 0 {
+			text += " of " + strings.Join(asked, ", ") + "; a channel is the name of a device, or site"
+		}
+		t.line("%s", text)
 		return t.done()
 	}
 	t.row("TIME", "CHANNEL", "MEAN", "LEAST", "MOST", "ENERGY", "QUALITY")
